@@ -1,0 +1,119 @@
+"""Frameworks, one file each: what it needs, its variants, and how it turns a workload into a step.
+
+A file in this folder that defines `framework = Framework(...)` and `build(workload, cell, arrays)` is a framework;
+nothing is listed by hand. Packages elsewhere join through the entry point group `stepbench.frameworks` (a module with
+the same two names). Importing such a module loads no framework: `build` does, inside the worker.
+"""
+
+import importlib
+import os
+from typing import Any, Dict, NamedTuple, Tuple
+
+# Keeps freed blocks in the process instead of giving them back to the kernel at every step, in glibc's malloc. The same
+# for every tuned variant. Source: mallopt(3); it saves 1e5 page faults a step, and changes no arithmetic.
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368", "MALLOC_ARENA_MAX": "1"}
+
+
+class Unsupported(Exception):
+    """Raised by `build` for a cell that the framework cannot do; its text becomes the cell's reason."""
+
+
+class Variant(NamedTuple):
+    """One way to run a framework. Data, so that a report can say what it sets."""
+
+    description: str
+    """For the reader of a table."""
+    environment: Dict[str, str] = {}
+    """Variables set before the worker starts."""
+    settings: Dict[str, Any] = {}
+    """What `build` reads."""
+
+
+class Build(NamedTuple):
+    """One way to install a framework."""
+
+    name: str
+    """Said and recorded, for example "CPU build"."""
+    requirements: Tuple[str, ...]
+    """Pinned, as pip takes them."""
+    options: Tuple[str, ...] = ()
+    """For `uv pip install`."""
+
+
+class Framework(NamedTuple):
+    """What a framework needs and offers."""
+
+    title: str
+    """As printed in tables."""
+    distribution: str
+    """The installed distribution whose version is the framework's."""
+    python: str
+    """The Python versions it runs on, for example ">=3.10,<3.12"."""
+    builds: Tuple[Build, ...]
+    """Tried in this order; the first that the machine's package indexes can resolve is installed."""
+    variants: Dict[str, Variant]
+    """By name. `default` is the documented way in an untouched environment, `tuned` the best honest recipe."""
+    listed: bool = True
+    """False for a module that serves tests: run only when it is named."""
+
+
+class Cell(NamedTuple):
+    """One point to measure."""
+
+    workload: str
+    framework: str
+    variant: str = "default"
+    device: str = "cpu"
+    threads: int = 1
+    mini_batch: int = 1
+    """Samples per step."""
+    precision: str = "float32"
+    mode: str = "train"
+    """`train`: forward, loss, backward, update. `infer`: forward to the logits."""
+
+    @property
+    def key(self):
+        # type: () -> str
+        """The cell in one word, as `stepbench show` takes it."""
+        return "{}/{}/{}/{}/{}t/b{}/{}/{}".format(*self)
+
+
+class Step:
+    """What `build` returns: the object that is proven equal and then timed. (Here for its documentation; not a base.)"""
+
+    def step(self, n):
+        # type: (int) -> None
+        """Run n steps; return only when every updated parameter, or in mode `infer` every logit, has been computed.
+
+        step(0) right after takes almost no time: nothing may be left to wait for.
+        """
+        raise NotImplementedError
+
+    def read(self, what):
+        # type: (str) -> Any
+        """After the last step, `what` is one of
+
+        "loss": float, the last step's mean cross-entropy before its update (mode `train`);
+        "parameters", "statistics": copies as {full name: numpy array}, in the contract's layout;
+        "logits": numpy array (mini_batch,) + output shape (mode `infer`);
+        "parameter_count": int, the number of values that the framework itself trains, counted on its own arrays.
+        """
+        raise NotImplementedError
+
+
+def discover():
+    # type: () -> Dict[str, Any]
+    """Every framework module by name: the file's name, or the entry point's."""
+    found = {}
+    for file in sorted(os.listdir(os.path.dirname(os.path.abspath(__file__)))):
+        name, extension = os.path.splitext(file)
+        if extension == ".py" and not name.startswith("_"):
+            found[name] = importlib.import_module("frameworks." + name)
+    try:  # the harness's Python has entry points; a framework's old interpreter needs none
+        from importlib.metadata import entry_points
+
+        for entry in entry_points(group="stepbench.frameworks"):
+            found[entry.name] = entry.load()
+    except (ImportError, TypeError):
+        pass
+    return found

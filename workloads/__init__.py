@@ -1,0 +1,125 @@
+"""Workloads: networks as data, one file each.
+
+A file in this folder that defines `workload = Workload(...)` is a workload; nothing is listed by hand. Packages
+elsewhere join through the entry point group `stepbench.workloads` (a module with the same attribute).
+"""
+
+import importlib
+import os
+from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
+
+from workloads.layers import KINDS, Embedding, Parameter, Residual, Shape
+
+
+class Workload(NamedTuple):
+    """A network, its input, and how it is trained. One definition for every framework."""
+
+    name: str
+    """Lower case, as typed on the command line."""
+    title: str
+    """As printed in tables."""
+    input: Shape
+    """Shape of one sample, without the mini-batch axis."""
+    layers: Tuple[Any, ...]
+    """From input to logits; the last axis of the output counts the classes."""
+    mini_batch: int
+    """Samples per step; sequences, never tokens, for a recurrent network."""
+    learning_rate: float = 0.01
+    tiny: "Optional[Workload]" = None
+    """The same shape of network with a few thousand parameters, for tests and for the proof of equal work.
+
+    Its learning rate is larger: the proof reads each gradient back from the update, (before - after) / learning rate,
+    and a small update would drown in the rounding of the weight.
+    """
+
+
+class Node(NamedTuple):
+    """A layer at its place in a network: named, with its shapes and parameters."""
+
+    name: str
+    layer: Any
+    input: Shape
+    output: Shape
+    parameters: Dict[str, Parameter]
+    """By full name, for example {"conv1.weight": ..., "conv1.bias": ...}."""
+    statistics: Dict[str, Parameter]
+    """Updated but not trained (running mean and variance), by full name."""
+    body: "Tuple[Node, ...]" = ()
+    """Of a Residual."""
+    shortcut: "Tuple[Node, ...]" = ()
+
+
+def trace(workload: Workload) -> Tuple[Node, ...]:
+    """The network's nodes in order, every layer named by kind and number (conv1, conv2, dense1 ...).
+
+    Inside a Residual the body is numbered before the shortcut.
+    """
+    numbers = {}  # type: Dict[str, int]
+
+    def walk(layers: Tuple[Any, ...], shape: Shape) -> Tuple[Node, ...]:
+        nodes = []
+        for layer in layers:
+            kind = KINDS[type(layer)]
+            numbers[kind] = numbers.get(kind, 0) + 1
+            name = "{}{}".format(kind, numbers[kind])
+            body = walk(layer.body, shape) if isinstance(layer, Residual) else ()
+            shortcut = walk(layer.shortcut, shape) if isinstance(layer, Residual) else ()
+            output = layer.output(shape)
+            for branch in (body, shortcut):
+                if branch and branch[-1].output != output:
+                    raise ValueError("{}: branches of {} have different shapes".format(workload.name, name))
+            nodes.append(
+                Node(name, layer, shape, output, full(name, "parameters", layer, shape), full(name, "statistics", layer, shape), body, shortcut)
+            )
+            shape = output
+        return tuple(nodes)
+
+    def full(name: str, what: str, layer: Any, shape: Shape) -> Dict[str, Parameter]:
+        found = getattr(layer, what)(shape) if hasattr(layer, what) else {}
+        return {"{}.{}".format(name, key): parameter for key, parameter in found.items()}
+
+    return walk(workload.layers, workload.input)
+
+
+def flatten(nodes: Tuple[Node, ...]) -> Iterator[Node]:
+    """Every node, those inside residual branches too, in the order of their names."""
+    for node in nodes:
+        yield node
+        for inner in flatten(node.body):
+            yield inner
+        for inner in flatten(node.shortcut):
+            yield inner
+
+
+def output_shape(workload: Workload) -> Shape:
+    """Shape of one sample's logits: (classes,), or (time, classes) for a recurrent network."""
+    return trace(workload)[-1].output
+
+
+def vocabulary(workload: Workload) -> int:
+    """Number of distinct input tokens; 0 where the input is real-valued."""
+    first = workload.layers[0]
+    return first.vocabulary if isinstance(first, Embedding) else 0
+
+
+def discover() -> Dict[str, Workload]:
+    """Every workload by name, those of this folder first, and its tiny variant behind it."""
+    modules = []
+    for file in sorted(os.listdir(os.path.dirname(os.path.abspath(__file__)))):
+        name, extension = os.path.splitext(file)
+        if extension == ".py" and not name.startswith("_"):
+            modules.append(importlib.import_module("workloads." + name))
+    try:  # the harness's Python has entry points; a framework's old interpreter needs none
+        from importlib.metadata import entry_points
+
+        modules += [entry.load() for entry in entry_points(group="stepbench.workloads")]
+    except (ImportError, TypeError):
+        pass
+    found = {}  # type: Dict[str, Workload]
+    for module in modules:
+        workload = getattr(module, "workload", None)
+        if isinstance(workload, Workload):
+            found[workload.name] = workload
+            if workload.tiny is not None:
+                found[workload.tiny.name] = workload.tiny
+    return found

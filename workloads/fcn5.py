@@ -1,0 +1,20 @@
+"""FCN-5: fully connected, 3 hidden layers, after Shi et al. 2016 (arXiv 1608.07249)."""
+
+from workloads import Workload
+from workloads.layers import Dense, Sigmoid
+
+workload = Workload(
+    name="fcn-5",
+    title="FCN-5",
+    input=(26752,),
+    layers=(Dense(2048), Sigmoid()) * 3 + (Dense(26752),),
+    mini_batch=64,
+    tiny=Workload(
+        name="fcn-5-tiny",
+        title="FCN-5 tiny",
+        input=(40,),
+        layers=(Dense(24), Sigmoid()) * 3 + (Dense(40),),
+        mini_batch=8,
+        learning_rate=1.0,
+    ),
+)
