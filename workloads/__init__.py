@@ -102,8 +102,8 @@ def vocabulary(workload: Workload) -> int:
     return first.vocabulary if isinstance(first, Embedding) else 0
 
 
-def discover() -> Dict[str, Workload]:
-    """Every workload by name, those of this folder first, and its tiny variant behind it."""
+def _modules() -> Dict[str, Any]:
+    """Modules with a `workload`, by the workload's name."""
     modules = []
     for file in sorted(os.listdir(os.path.dirname(os.path.abspath(__file__)))):
         name, extension = os.path.splitext(file)
@@ -115,11 +115,22 @@ def discover() -> Dict[str, Workload]:
         modules += [entry.load() for entry in entry_points(group="stepbench.workloads")]
     except (ImportError, TypeError):
         pass
+    return {module.workload.name: module for module in modules if isinstance(getattr(module, "workload", None), Workload)}
+
+
+def discover() -> Dict[str, Workload]:
+    """Every workload by name, its tiny variant behind it."""
     found = {}  # type: Dict[str, Workload]
-    for module in modules:
-        workload = getattr(module, "workload", None)
-        if isinstance(workload, Workload):
-            found[workload.name] = workload
-            if workload.tiny is not None:
-                found[workload.tiny.name] = workload.tiny
+    for name, module in _modules().items():
+        found[name] = module.workload
+        if module.workload.tiny is not None:
+            found[module.workload.tiny.name] = module.workload.tiny
     return found
+
+
+def file_of(name: str) -> str:
+    """The file that defines a workload, or the one whose tiny variant it is."""
+    for module in _modules().values():
+        if name == module.workload.name or (module.workload.tiny is not None and name == module.workload.tiny.name):
+            return str(module.__file__)
+    raise KeyError(name)

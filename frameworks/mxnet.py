@@ -1,0 +1,201 @@
+"""MXNet: Gluon blocks, hybridized or not.
+
+Its engine is asynchronous: a step ends with waitall. Its RNN has two biases per gate and its batch normalisation keeps
+the biased running variance; both are brought to the contract here.
+"""
+
+from typing import Any, Dict, Tuple
+
+from frameworks import ALLOCATOR, Build, Cell, Framework, Unsupported, Variant
+from workloads import Node, Workload, flatten, trace
+from workloads.layers import (
+    LSTM,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Embedding,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool,
+    ReLU,
+    Residual,
+    Sigmoid,
+)
+from workloads.parameters import Arrays
+
+framework = Framework(
+    title="MXNet",
+    distribution="mxnet",
+    python=">=3.8,<3.12",
+    builds=(Build("PyPI wheel", ("mxnet==1.9.1", "numpy==1.23.5")),),
+    variants={
+        "default": Variant("Gluon, hybridized, with gluon.Trainer, as documented", settings={"hybridize": {}}),
+        "tuned": Variant(
+            "Gluon, hybridized with static memory and shapes; memory kept by the allocator between steps, time-major LSTM,"
+            " sgd_update on each parameter",
+            environment=ALLOCATOR,
+            settings={"hybridize": {"static_alloc": True, "static_shape": True}, "time_major": True, "sgd_update": True},
+        ),
+        "imperative": Variant("Gluon as documented, not hybridized"),
+    },
+)
+
+# What Gluon calls a parameter or statistic of ours, where it differs.
+KEYS = {
+    "weight_input": "l0_i2h_weight",
+    "weight_hidden": "l0_h2h_weight",
+    "scale": "gamma",
+    "shift": "beta",
+    "running_variance": "running_var",
+}
+
+
+def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
+    """The network with the given parameters, and its step."""
+    if cell.device != "cpu":
+        raise Unsupported("only the CPU so far")
+    if cell.precision != "float32":
+        raise Unsupported("only float32 so far")
+    return Network(workload, cell, arrays, framework.variants[cell.variant].settings)
+
+
+class Network:
+    """Default layout: (mini-batch, channels, height, width) and (mini-batch, time, features)."""
+
+    def __init__(self, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
+        import mxnet
+
+        mxnet.base.check_call(mxnet.base._LIB.MXSetNumOMPThreads(cell.threads))
+        self.mxnet = mxnet
+        self.nodes = trace(workload)
+        self.training = cell.mode == "train"
+        self.model = network(self.nodes, settings)
+        self.model.initialize(mxnet.init.Zero())
+        self.parameters, self.statistics = named(self.nodes, self.model)
+        self.initial = arrays.statistics
+        for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
+            for name, parameter in mine.items():
+                parameter.set_data(mxnet.nd.array(given[name]))
+        sequence = arrays.labels.ndim == 2
+        self.swap = sequence and bool(settings.get("time_major"))
+        self.input, self.labels = (
+            mxnet.nd.array(array.swapaxes(0, 1) if self.swap else array, dtype="float32") for array in (arrays.input, arrays.labels)
+        )
+        self.criterion = mxnet.gluon.loss.SoftmaxCrossEntropyLoss(batch_axis=1 if self.swap else 0)
+        self.loss = self.logits = None  # type: Any
+        self.samples, self.steps = len(arrays.labels), 0
+        if "hybridize" in settings:
+            self.model.hybridize(**settings["hybridize"])
+            self.criterion.hybridize(**settings["hybridize"])
+        if settings.get("sgd_update"):
+            trained = [parameter for parameter in self.model.collect_params().values() if parameter.grad_req != "null"]
+            self.pairs = [(parameter.data(), parameter.grad()) for parameter in trained]
+            self.rates = {"lr": workload.learning_rate, "wd": 0.0, "rescale_grad": 1.0 / self.samples}
+            self.update = self.update_each
+        else:
+            self.trainer = mxnet.gluon.Trainer(self.model.collect_params(), "sgd", {"learning_rate": workload.learning_rate})
+            self.update = lambda: self.trainer.step(self.samples)
+
+    def step(self, n: int) -> None:
+        for _ in range(n):
+            if self.training:
+                self.train()
+            else:
+                self.logits = self.model(self.input)
+            self.mxnet.nd.waitall()
+
+    def train(self) -> None:
+        """The loss is each sample's; its sum is differentiated, and the update divides by the number of samples."""
+        with self.mxnet.autograd.record():
+            self.loss = self.criterion(self.model(self.input), self.labels)
+        self.loss.backward()
+        self.update()
+        self.steps += 1
+
+    def update_each(self) -> None:
+        for weight, gradient in self.pairs:
+            self.mxnet.nd.sgd_update(weight, gradient, out=weight, **self.rates)
+
+    def read(self, what: str) -> Any:
+        if what == "loss":
+            return float(self.loss.asnumpy().astype("float64").mean())
+        if what == "logits":
+            return self.logits.asnumpy().swapaxes(0, 1) if self.swap else self.logits.asnumpy()
+        if what == "parameter_count":
+            return sum(parameter.data().size for parameter in self.model.collect_params().values() if parameter.grad_req != "null")
+        found = {name: parameter.data().asnumpy() for name, parameter in getattr(self, what).items()}
+        return self.unbiased(found) if what == "statistics" else found
+
+    def unbiased(self, found: Dict[str, Any]) -> Dict[str, Any]:
+        """Running variances as n - 1 would have made them: all but the share of the initial value that is left scales by n/(n - 1)."""
+        for node in flatten(self.nodes):
+            name = node.name + ".running_variance"
+            if name in found:
+                count = self.samples * node.input[1] * node.input[2]
+                left = (1.0 - node.layer.momentum) ** self.steps * self.initial[name].astype("float64")
+                found[name] = (left + (found[name] - left) * count / (count - 1.0)).astype("float32")
+        return found
+
+
+def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
+    """A HybridSequential whose blocks bear our layers' names as prefixes."""
+    from mxnet.gluon import HybridBlock, nn, rnn
+
+    class Sum(HybridBlock):
+        def __init__(self, body: Any, shortcut: Any, prefix: str) -> None:
+            super().__init__(prefix=prefix)
+            self.body, self.shortcut = body, shortcut
+
+        def hybrid_forward(self, F: Any, x: Any) -> Any:
+            return self.body(x) + self.shortcut(x)
+
+    def recurrent(node: Node, name: Dict[str, str]) -> Any:
+        """One layer; its second bias stays zero and is not trained."""
+        layer = rnn.LSTM(node.layer.units, layout="TNC" if settings.get("time_major") else "NTC", input_size=node.input[-1], **name)
+        layer.l0_h2h_bias.grad_req = "null"
+        return layer
+
+    def convolution(node: Node, name: Dict[str, str]) -> Any:
+        layer = node.layer
+        sizes = {"kernel_size": layer.kernel, "strides": layer.stride, "padding": layer.padding}
+        return nn.Conv2D(layer.channels, use_bias=layer.bias, in_channels=node.input[0], **sizes, **name)
+
+    def average(node: Node, name: Dict[str, str]) -> Any:
+        block = nn.HybridSequential(**name)
+        block.add(nn.GlobalAvgPool2D(), nn.Flatten())
+        return block
+
+    make = {
+        Dense: lambda node, layer, name: nn.Dense(layer.units, flatten=False, in_units=node.input[-1], **name),
+        Conv2d: lambda node, layer, name: convolution(node, name),
+        MaxPool: lambda node, layer, name: nn.MaxPool2D(layer.kernel, layer.stride, layer.padding, **name),
+        GlobalAvgPool: lambda node, layer, name: average(node, name),
+        BatchNorm: lambda node, layer, name: nn.BatchNorm(
+            momentum=1.0 - layer.momentum, epsilon=layer.epsilon, in_channels=node.input[0], **name
+        ),
+        ReLU: lambda node, layer, name: nn.Activation("relu", **name),
+        Sigmoid: lambda node, layer, name: nn.Activation("sigmoid", **name),
+        Flatten: lambda node, layer, name: nn.Flatten(**name),
+        Residual: lambda node, layer, name: Sum(network(node.body, settings), network(node.shortcut, settings), **name),
+        Embedding: lambda node, layer, name: nn.Embedding(layer.vocabulary, layer.width, **name),
+        LSTM: lambda node, layer, name: recurrent(node, name),
+    }  # type: Dict[Any, Any]
+    model = nn.HybridSequential(prefix="")
+    model.add(*(make[type(node.layer)](node, node.layer, {"prefix": node.name + "_"}) for node in nodes))
+    return model
+
+
+def named(nodes: Tuple[Node, ...], model: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """The model's parameters and statistics by our full names."""
+    found = model.collect_params()
+
+    def find(node: Node, name: str) -> Any:
+        key = name.partition(".")[2]
+        key = "l0_i2h_bias" if key == "bias" and isinstance(node.layer, LSTM) else KEYS.get(key, key)
+        return found["{}_{}".format(node.name, key)]
+
+    parameters, statistics = {}, {}  # type: Dict[str, Any], Dict[str, Any]
+    for node in flatten(nodes):
+        parameters.update((name, find(node, name)) for name in node.parameters)
+        statistics.update((name, find(node, name)) for name in node.statistics)
+    return parameters, statistics

@@ -1,0 +1,130 @@
+"""Null: a step that takes a known time, and nothing else. For tests of the harness, and to see how it reports a failure.
+
+`read` gives what the NumPy reference gives after as many steps, computed when it is asked for, outside the clock; so it
+passes the proof of equal work like a real member. The other variants fail, each in a way that real frameworks do.
+"""
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+from frameworks import Build, Cell, Framework, Unsupported, Variant
+from frameworks.numpy import Reference
+from workloads import Workload
+from workloads.parameters import Arrays
+
+framework = Framework(
+    title="Null",
+    distribution="numpy",
+    python=">=3.11",
+    builds=(Build("PyPI wheel", ("numpy==2.4.6",)),),
+    variants={
+        "default": Variant("spins for 20 ms", settings={"seconds": 0.02}),
+        "tuned": Variant("spins for 10 ms", settings={"seconds": 0.01}),
+        "asleep": Variant("sleeps for 20 ms, using no processor", settings={"seconds": 0.02, "sleep": True}),
+        "greedy": Variant("leaves its processors and works on all of them", settings={"fault": "greedy"}),
+        "wrong": Variant("updates with half the learning rate", settings={"seconds": 0.02, "rate": 0.5}),
+        "unsupported": Variant("lacks a layer", settings={"fault": "unsupported"}),
+        "killed": Variant("is killed in its first step", settings={"fault": "killed"}),
+        "raises": Variant("raises an error in its first step", settings={"fault": "raises"}),
+        "hangs": Variant("hangs in its first step", settings={"fault": "hangs"}),
+        "leaves": Variant("exits with code 0 in its first step", settings={"fault": "leaves"}),
+        "garbage": Variant("prints garbage on stdout and stderr, and works", settings={"seconds": 0.02, "fault": "garbage"}),
+        "babbles": Variant("writes garbage into the harness's pipe", settings={"fault": "babbles"}),
+        "hungry": Variant("takes memory until there is none", settings={"fault": "hungry"}),
+        "jumpy": Variant("takes a different time in every process", settings={"seconds": 0.01, "jump": 8.0}),
+    },
+    listed=False,
+)
+
+
+def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Null":
+    """A step of known time; the fault named in the variant's settings, if any, comes with the first step."""
+    settings = framework.variants[cell.variant].settings
+    if settings.get("fault") == "unsupported":
+        raise Unsupported("null has no layer that could do this")
+    return Null(workload, cell, arrays, settings)
+
+
+class Null:
+    def __init__(self, workload: Workload, cell: Cell, arrays: Arrays, settings: Any) -> None:
+        rate = settings.get("rate", 1.0) * workload.learning_rate
+        self.reference = Reference(workload._replace(learning_rate=rate), arrays, "float32", cell.mode == "train")
+        self.behind = 0
+        self.seconds = settings.get("seconds", 0.0)
+        if settings.get("jump"):
+            self.seconds *= settings["jump"] ** (os.getpid() * 0.618034 % 1.0)
+        self.wait = time.sleep if settings.get("sleep") else spin
+        self.fault = FAULTS.get(settings.get("fault", ""), lambda: None)
+
+    def step(self, n: int) -> None:
+        for _ in range(n):
+            self.fault()
+            self.wait(self.seconds)
+            self.behind += 1
+
+    def read(self, what: str) -> Any:
+        if what != "parameter_count":
+            self.reference.step(self.behind)
+            self.behind = 0
+        return self.reference.read(what)
+
+
+def spin(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+def take_memory() -> None:
+    blocks = []
+    while True:
+        blocks.append(bytearray(2**26))
+
+
+def take_all_processors() -> None:
+    """Hashes on one thread a processor (hashing runs outside Python's lock), off the mask that the harness set."""
+    import hashlib
+    import threading
+
+    everything = range(os.cpu_count() or 1)
+    work = ("sha256", b"", b"", 50000)
+    threads = []
+    for _ in everything:
+        threads.append(threading.Thread(target=lambda: (os.sched_setaffinity(0, everything), hashlib.pbkdf2_hmac(*work))))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def print_garbage() -> None:
+    print('{"seconds": [0.0]}\n\x00\x1b[2J garbage', flush=True)
+    print("garbage", file=sys.stderr, flush=True)
+
+
+def babble() -> None:
+    """Writes into every open pipe, as a library that closes and reuses descriptors might."""
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, b"garbage\n")
+        except OSError:
+            continue
+
+
+def raise_error() -> None:
+    raise RuntimeError("null was asked to fail")
+
+
+FAULTS = {
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "raises": raise_error,
+    "hangs": lambda: time.sleep(1e6),
+    "leaves": lambda: os._exit(0),
+    "garbage": print_garbage,
+    "babbles": babble,
+    "hungry": take_memory,
+    "greedy": take_all_processors,
+}

@@ -1,0 +1,222 @@
+"""TensorFlow 2: the step is one tf.function over plain tf.nn operations, channels last.
+
+On the CPU the channels come last because TensorFlow's convolution has no other order there. Variables are kept in
+TensorFlow's layout (dense: inputs x units, convolution: height x width x inputs x channels) and turned on the way in
+and out, outside the step.
+"""
+
+from typing import Any, Dict, List, Tuple
+
+from frameworks import ALLOCATOR, Build, Cell, Framework, Unsupported, Variant
+from workloads import Node, Workload, flatten, trace
+from workloads.layers import (
+    LSTM,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Embedding,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool,
+    ReLU,
+    Residual,
+    Sigmoid,
+)
+from workloads.parameters import Arrays
+
+NUMPY = "numpy==2.4.6"
+
+framework = Framework(
+    title="TensorFlow",
+    distribution="tensorflow",
+    python=">=3.10,<3.14",
+    builds=(
+        Build("CPU build", ("tensorflow-cpu==2.21.0", NUMPY)),
+        Build("PyPI wheel", ("tensorflow==2.21.0", NUMPY)),
+    ),
+    variants={
+        "default": Variant("tf.function, GradientTape, assign_sub; LSTM by tf.scan", settings={"lstm": "scan"}),
+        "tuned": Variant(
+            "tf.function, update in place, fused LSTM operation; memory kept by the allocator between steps",
+            environment=ALLOCATOR,
+            settings={"lstm": "block", "in_place": True},
+        ),
+        "eager": Variant("operation by operation, no tf.function", settings={"lstm": "scan", "function": False}),
+        "xla": Variant("the default compiled by XLA (jit_compile=True)", settings={"lstm": "scan", "xla": True}),
+    },
+)
+
+
+def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
+    """A step in float32 on the CPU."""
+    if cell.device != "cpu":
+        raise Unsupported("only the CPU is implemented for TensorFlow")
+    if cell.precision != "float32":
+        raise Unsupported("only float32 is implemented for TensorFlow")
+    import tensorflow as tf
+
+    # Both pools: with intra-op alone, independent operations still run side by side.
+    tf.config.threading.set_intra_op_parallelism_threads(cell.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(cell.threads)
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    return Network(tf, workload, arrays, cell.mode == "train", framework.variants[cell.variant].settings)
+
+
+def turned(node: Node, key: str, array: Any, back: bool = False) -> Any:
+    """A parameter from the contract's layout to TensorFlow's, or back."""
+    if isinstance(node.layer, Conv2d) and key == "weight":
+        return array.transpose((3, 2, 0, 1) if back else (2, 3, 1, 0))
+    return array.T if array.ndim == 2 and not isinstance(node.layer, Embedding) else array
+
+
+class Network:
+    """The variables by full name, and the step over them."""
+
+    def __init__(self, tf: Any, workload: Workload, arrays: Arrays, training: bool, settings: Dict[str, Any]) -> None:
+        self.tf, self.settings, self.training = tf, settings, training
+        self.nodes, self.learning_rate = trace(workload), workload.learning_rate
+        self.parameters = {}  # type: Dict[str, Any]
+        self.statistics = {}  # type: Dict[str, Any]
+        for node in flatten(self.nodes):
+            for name in node.parameters:
+                self.parameters[name] = tf.Variable(turned(node, name.split(".")[1], arrays.parameters[name]))
+            for name in node.statistics:
+                self.statistics[name] = tf.Variable(arrays.statistics[name], trainable=False)
+        images = arrays.input.ndim == 4
+        self.input = tf.constant(arrays.input.transpose(0, 2, 3, 1) if images else arrays.input)
+        self.labels = tf.constant(arrays.labels)
+        self.result = None  # type: Any
+        run = self.train if training else self.infer
+        self.run = tf.function(run, jit_compile=settings.get("xla")) if settings.get("function", True) else run
+
+    def step(self, n: int) -> None:
+        """A call returns when all of its graph has run, updates included, whether or not a result needs them."""
+        for _ in range(n):
+            self.result = self.run()
+
+    def infer(self) -> Any:
+        return self.forward(self.nodes, self.input)
+
+    def train(self) -> Any:
+        tf = self.tf
+        names, variables = list(self.parameters), list(self.parameters.values())
+        with tf.GradientTape() as tape:
+            logits = self.forward(self.nodes, self.input)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(self.labels, logits))
+        for variable, gradient in zip(variables, tape.gradient(loss, variables)):
+            if isinstance(gradient, tf.IndexedSlices):  # an embedding's: only rows in use have a gradient, or change
+                variable.scatter_sub(tf.IndexedSlices(self.learning_rate * gradient.values, gradient.indices))
+            elif self.settings.get("in_place"):
+                tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=self.learning_rate, delta=gradient)
+            else:
+                variable.assign_sub(self.learning_rate * gradient)
+        return loss
+
+    def read(self, what: str) -> Any:
+        if what == "parameter_count":
+            return sum(int(self.tf.size(variable)) for variable in self.parameters.values())
+        if what == "parameters":
+            return {
+                name: turned(node, name.split(".")[1], self.parameters[name].numpy(), back=True).copy(order="C")
+                for node in flatten(self.nodes)
+                for name in node.parameters
+            }
+        if what == "statistics":
+            return {name: variable.numpy().copy() for name, variable in self.statistics.items()}
+        return float(self.result) if what == "loss" else self.result.numpy()
+
+    def forward(self, nodes: Tuple[Node, ...], x: Any) -> Any:
+        tf = self.tf
+        for node in nodes:
+            layer = node.layer
+            if isinstance(layer, Residual):
+                x = self.forward(node.body, x) + self.forward(node.shortcut, x)
+            elif isinstance(layer, Dense):
+                flat = tf.reshape(x, (-1, x.shape[-1]))
+                y = tf.nn.bias_add(tf.matmul(flat, self.get(node, "weight")), self.get(node, "bias"))
+                x = tf.reshape(y, x.shape[:-1] + (layer.units,))
+            elif isinstance(layer, Conv2d):
+                x = tf.nn.conv2d(x, self.get(node, "weight"), layer.stride, self.padding(layer))
+                x = tf.nn.bias_add(x, self.get(node, "bias")) if layer.bias else x
+            elif isinstance(layer, MaxPool):
+                x = tf.nn.max_pool2d(x, layer.kernel, layer.stride, self.padding(layer))
+            elif isinstance(layer, GlobalAvgPool):
+                x = tf.reduce_mean(x, axis=(1, 2))
+            elif isinstance(layer, BatchNorm):
+                x = self.norm(node, x)
+            elif isinstance(layer, ReLU):
+                x = tf.nn.relu(x)
+            elif isinstance(layer, Sigmoid):
+                x = tf.nn.sigmoid(x)
+            elif isinstance(layer, Flatten):  # channels slowest, as the contract has it
+                x = tf.reshape(tf.transpose(x, (0, 3, 1, 2)) if len(x.shape) == 4 else x, (x.shape[0], -1))
+            elif isinstance(layer, Embedding):
+                x = tf.nn.embedding_lookup(self.get(node, "weight"), x)
+            elif isinstance(layer, LSTM):
+                x = getattr(self, "lstm_" + self.settings["lstm"])(node, x)
+            else:
+                raise Unsupported("{} is not implemented for TensorFlow".format(type(layer).__name__))
+        return x
+
+    def get(self, node: Node, key: str) -> Any:
+        return self.parameters["{}.{}".format(node.name, key)]
+
+    @staticmethod
+    def padding(layer: Any) -> List[List[int]]:
+        """Explicit, since SAME pads by other rules; of a pool it counts as minus infinity."""
+        return [[0, 0], [layer.padding] * 2, [layer.padding] * 2, [0, 0]]
+
+    def norm(self, node: Node, x: Any) -> Any:
+        """The operation mixes the running statistics itself, new = (1 - factor) old + factor batch, variance unbiased."""
+        mean, variance = (self.statistics["{}.{}".format(node.name, key)] for key in ("running_mean", "running_variance"))
+        y, new_mean, new_variance, _, _, _ = self.tf.raw_ops.FusedBatchNormV3(
+            x=x,
+            scale=self.get(node, "scale"),
+            offset=self.get(node, "shift"),
+            mean=mean,
+            variance=variance,
+            epsilon=node.layer.epsilon,
+            exponential_avg_factor=node.layer.momentum,
+            is_training=self.training,
+        )
+        if self.training:
+            mean.assign(new_mean)
+            variance.assign(new_variance)
+        return y
+
+    def lstm_scan(self, node: Node, x: Any) -> Any:
+        """Time-major inside; the product with the input is one for all time steps."""
+        tf = self.tf
+        x = tf.transpose(x, (1, 0, 2))
+        projected = tf.matmul(tf.reshape(x, (-1, x.shape[-1])), self.get(node, "weight_input"))
+        projected = tf.nn.bias_add(projected, self.get(node, "bias"))
+        recurrent = tf.convert_to_tensor(self.get(node, "weight_hidden"))
+
+        def advance(state: Any, z: Any) -> Any:
+            h, c = state
+            i, f, g, o = tf.split(z + tf.matmul(h, recurrent), 4, axis=1)
+            c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+            return tf.sigmoid(o) * tf.tanh(c), c
+
+        zero = tf.zeros((x.shape[1], node.layer.units))
+        h, _ = tf.scan(advance, tf.reshape(projected, (x.shape[0], x.shape[1], -1)), (zero, zero))
+        return tf.transpose(h, (1, 0, 2))
+
+    def lstm_block(self, node: Node, x: Any) -> Any:
+        """All time steps in one operation, whose gates are in the order i f g o too and which adds no forget bias."""
+        tf = self.tf
+        zero, none = tf.zeros((x.shape[0], node.layer.units)), tf.zeros((node.layer.units,))
+        h = tf.raw_ops.BlockLSTMV2(
+            seq_len_max=tf.constant(x.shape[1], tf.int64),
+            x=tf.transpose(x, (1, 0, 2)),
+            cs_prev=zero,
+            h_prev=zero,
+            w=tf.concat((self.get(node, "weight_input"), self.get(node, "weight_hidden")), axis=0),
+            wci=none,
+            wcf=none,
+            wco=none,
+            b=self.get(node, "bias"),
+            cell_clip=0.0,
+            use_peephole=False,
+        )[6]
+        return tf.transpose(h, (1, 0, 2))

@@ -1,0 +1,204 @@
+"""PyTorch: eager modules, and the same modules compiled.
+
+Its CPU kernels are synchronous: when the last operation returns, all its results exist.
+"""
+
+import os
+import shutil
+from collections import OrderedDict
+from typing import Any, Dict, Tuple
+
+from frameworks import ALLOCATOR, Build, Cell, Framework, Unsupported, Variant
+from workloads import Node, Workload, flatten, trace
+from workloads.layers import (
+    LSTM,
+    BatchNorm,
+    Conv2d,
+    Dense,
+    Embedding,
+    Flatten,
+    GlobalAvgPool,
+    MaxPool,
+    ReLU,
+    Residual,
+    Sigmoid,
+)
+from workloads.parameters import Arrays
+
+TUNED = {"channels_last": True, "time_major": True, "in_place": True, "update_in_backward": True}
+
+framework = Framework(
+    title="PyTorch",
+    distribution="torch",
+    python=">=3.11,<3.14",
+    builds=(
+        Build("CPU build", ("torch==2.13.0+cpu", "numpy==2.4.6")),
+        Build("CPU build by uv's torch back end", ("torch==2.13.0", "numpy==2.4.6"), options=("--torch-backend", "cpu")),
+        Build("PyPI wheel", ("torch==2.13.0", "numpy==2.4.6")),
+    ),
+    variants={
+        "default": Variant("eager modules and torch.optim.SGD, as documented"),
+        "tuned": Variant(
+            "eager; memory kept by the allocator between steps, channels last, time-major LSTM, in-place ReLU,"
+            " each parameter updated as soon as its gradient is there",
+            environment=ALLOCATOR,
+            settings=TUNED,
+        ),
+        "compile": Variant("torch.compile, as documented", settings={"compile": True}),
+    },
+)
+
+# What PyTorch calls a parameter or statistic of ours, where it differs.
+KEYS = {
+    "weight_input": "weight_ih_l0",
+    "weight_hidden": "weight_hh_l0",
+    "scale": "weight",
+    "shift": "bias",
+    "running_variance": "running_var",  # unbiased, as the contract has it
+}
+
+
+def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
+    """The network with the given parameters, and its step."""
+    settings = framework.variants[cell.variant].settings
+    if cell.device != "cpu":
+        raise Unsupported("only the CPU so far")
+    if cell.precision != "float32":
+        raise Unsupported("only float32 so far")
+    if settings.get("compile") and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+        raise Unsupported("torch.compile needs a C++ compiler, and none (CXX, g++, clang++) was found")
+    return Network(workload, cell, arrays, settings)
+
+
+class Network:
+    """Default layout: (mini-batch, channels, height, width) and (mini-batch, time, features)."""
+
+    def __init__(self, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
+        import torch
+
+        torch.set_num_threads(cell.threads)
+        torch.set_float32_matmul_precision("highest")
+        nodes = trace(workload)
+        self.training = cell.mode == "train"
+        self.model = network(nodes, settings).train(self.training)
+        self.parameters, self.statistics = named(nodes, self.model)
+        with torch.no_grad():
+            for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
+                for name, tensor in mine.items():
+                    tensor.copy_(torch.tensor(given[name]))
+        self.input, self.labels = torch.tensor(arrays.input), torch.tensor(arrays.labels)
+        if settings.get("channels_last") and self.input.dim() == 4:
+            self.model = self.model.to(memory_format=torch.channels_last)
+            self.input = self.input.to(memory_format=torch.channels_last)
+        self.swap = bool(settings.get("time_major")) and self.labels.dim() == 2
+        if self.swap:
+            self.input, self.labels = self.input.t().contiguous(), self.labels.t().contiguous()
+        self.labels = self.labels.flatten()
+        self.criterion = torch.nn.CrossEntropyLoss()
+        self.loss = self.logits = None  # type: Any
+        self.forward = torch.compile(self.model) if settings.get("compile") else self.model
+        if not self.training:
+            self.run = torch.inference_mode()(self.infer)  # type: Any
+        elif settings.get("update_in_backward"):
+            update_in_backward(self.model, workload.learning_rate)
+            self.run = self.backward
+        else:
+            self.optimizer = torch.optim.SGD(self.model.parameters(), lr=workload.learning_rate)
+            self.run = self.train
+
+    def step(self, n: int) -> None:
+        for _ in range(n):
+            self.run()
+
+    def backward(self) -> None:
+        """Forward and backward; the parameters' hooks update them."""
+        logits = self.forward(self.input)
+        loss = self.criterion(logits.flatten(0, -2), self.labels)
+        loss.backward()
+        self.loss = loss.detach()
+
+    def train(self) -> None:
+        self.optimizer.zero_grad()
+        self.backward()
+        self.optimizer.step()
+
+    def infer(self) -> None:
+        self.logits = self.forward(self.input)
+
+    def read(self, what: str) -> Any:
+        if what == "loss":
+            return self.loss.item()
+        if what == "logits":
+            return (self.logits.transpose(0, 1) if self.swap else self.logits).numpy().copy()
+        if what == "parameter_count":
+            return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        return {name: tensor.detach().contiguous().numpy().copy() for name, tensor in getattr(self, what).items()}
+
+
+def update_in_backward(model: Any, learning_rate: float) -> None:
+    """Plain SGD on each parameter as soon as its gradient is complete and still in the cache; then the gradient's memory is free."""
+
+    def update(parameter: Any) -> None:
+        parameter.detach().add_(parameter.grad, alpha=-learning_rate)
+        parameter.grad = None
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(update)
+
+
+def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
+    """A Sequential whose modules bear our layers' names."""
+    from torch import nn
+
+    class Recurrent(nn.LSTM):
+        """One layer, of which only the output is wanted; its second bias stays zero and is not trained."""
+
+        def __init__(self, features: int, units: int) -> None:
+            super().__init__(features, units, batch_first=not settings.get("time_major"))
+            nn.init.zeros_(self.bias_hh_l0).requires_grad_(False)
+
+        def forward(self, x: Any) -> Any:
+            return super().forward(x)[0]
+
+    class Sum(nn.Module):
+        def __init__(self, body: Any, shortcut: Any) -> None:
+            super().__init__()
+            self.body, self.shortcut = body, shortcut
+
+        def forward(self, x: Any) -> Any:
+            return self.body(x) + self.shortcut(x)
+
+    make = {
+        Dense: lambda node, layer: nn.Linear(node.input[-1], layer.units),
+        Conv2d: lambda node, layer: nn.Conv2d(
+            node.input[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=layer.bias
+        ),
+        MaxPool: lambda node, layer: nn.MaxPool2d(layer.kernel, layer.stride, layer.padding),
+        GlobalAvgPool: lambda node, layer: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        BatchNorm: lambda node, layer: nn.BatchNorm2d(node.input[0], layer.epsilon, layer.momentum),
+        ReLU: lambda node, layer: nn.ReLU(inplace=settings.get("in_place", False)),
+        Sigmoid: lambda node, layer: nn.Sigmoid(),
+        Flatten: lambda node, layer: nn.Flatten(),
+        Residual: lambda node, layer: Sum(network(node.body, settings), network(node.shortcut, settings)),
+        Embedding: lambda node, layer: nn.Embedding(layer.vocabulary, layer.width),
+        LSTM: lambda node, layer: Recurrent(node.input[-1], layer.units),
+    }  # type: Dict[Any, Any]
+    return nn.Sequential(OrderedDict((node.name, make[type(node.layer)](node, node.layer)) for node in nodes))
+
+
+def named(nodes: Tuple[Node, ...], model: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+    """The model's parameters and statistics by our full names."""
+    modules = {path.rpartition(".")[2]: module for path, module in model.named_modules()}
+
+    def find(name: str) -> Any:
+        layer, _, key = name.partition(".")
+        if key == "bias" and hasattr(modules[layer], "bias_ih_l0"):
+            key = "bias_ih_l0"
+        return getattr(modules[layer], KEYS.get(key, key))
+
+    parameters, statistics = {}, {}  # type: Dict[str, Any], Dict[str, Any]
+    for node in flatten(nodes):
+        parameters.update((name, find(name)) for name in node.parameters)
+        statistics.update((name, find(name)) for name in node.statistics)
+    return parameters, statistics

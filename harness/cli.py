@@ -1,0 +1,574 @@
+"""The command line. It sits on top of everything; heavy imports wait until a command needs them, so that help is quick."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.records import Result
+    from harness.store import Store
+
+BAD_INPUT, NOT_ALL_OK, INTERRUPTED = 2, 1, 130
+
+EXIT_CODES = """
+\b
+Exit codes: 0 done; 1 some cell could not be measured or is not equal work; 2 bad input, or nothing could be done;
+130 interrupted (what was stored stays; go on with `stepbench run --resume`).
+"""
+
+store_option = click.option(
+    "--store", "location", envvar="STEPBENCH_STORE", metavar="FILE|URL", help="Where results are kept.  [env: STEPBENCH_STORE; default: a file in your data folder]"
+)
+
+
+def names(kind: str) -> Callable[..., list[str]]:
+    """Completes names of workloads, frameworks or suites in the shell."""
+
+    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+        import frameworks
+        import workloads
+        from harness.plan import suites
+
+        known = {"workload": workloads.discover, "framework": frameworks.discover, "suite": suites}[kind]()
+        return [name for name in known if name.startswith(typed)]
+
+    return complete
+
+
+def listed(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """An option given several times, or once with commas."""
+    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+
+
+def counts(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[int]:
+    """Whole numbers, given several times or with commas."""
+    found = []
+    for part in listed(context, parameter, values):
+        try:
+            found.append(int(part))
+        except ValueError:
+            raise click.BadParameter(f"{part!r} is not a whole number") from None
+    return found
+
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def _quantity(text: str, units: dict[str, float] | dict[str, int], example: str) -> float:
+    unit = units.get(text[-1:], None)
+    try:
+        value = float(text[:-1] if unit else text) * (unit or 1)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise click.BadParameter(f"{text!r} is not understood: write it like {example}")
+    return value
+
+
+def duration(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Seconds from 90, 90s, 8m, 2h."""
+    return None if text is None else _quantity(text, UNITS, "90s, 8m or 2h")
+
+
+def memory(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """Bytes from 500M or 2G."""
+    return None if text is None else int(_quantity(text.removesuffix("iB").removesuffix("B"), SIZES, "500M or 2G"))
+
+
+def pythons(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """framework=path pairs."""
+    import frameworks
+
+    found = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or not path:
+            raise click.BadParameter(f"{value!r} is not understood: write it like torch=/path/to/python")
+        if name not in frameworks.discover():
+            raise click.BadParameter(f"unknown framework {name!r}: choose from {', '.join(frameworks.discover())}")
+        found[name] = str(Path(path).expanduser().absolute())
+    return found
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
+@click.version_option(package_name="stepbench", prog_name="stepbench")
+def cli() -> None:
+    """Time one training step of the same networks in every deep-learning framework.
+
+    Every cell is proven to be the same work before it is timed, and every number carries an interval.
+
+    \b
+    stepbench run                       the quick suite: a table in about 8 minutes
+    stepbench run -w lstm-32 -t 1,2     one network, two thread counts, all frameworks
+    stepbench table --format markdown   the last run's table again
+    stepbench check                     proof of equal work alone, for everything
+    """
+
+
+def _selection(function: Any) -> Any:
+    for option in reversed(
+        (
+            click.option("-w", "--workload", "workload_names", multiple=True, callback=listed, shell_complete=names("workload"), help="Workload; may be repeated or comma-separated."),
+            click.option("-f", "--framework", "framework_names", multiple=True, callback=listed, shell_complete=names("framework"), help="Framework; likewise."),
+            click.option("--variant", "variant_names", multiple=True, callback=listed, help="Variant (default, tuned ...), or `all`."),
+            click.option("--mode", type=click.Choice(["train", "infer"]), default="train", show_default=True, help="Training step, or forward pass only."),
+            click.option("--timeout", callback=duration, default="10m", show_default=True, help="Longest wait for one answer of a worker."),
+            click.option("--memory", callback=memory, metavar="BYTES", help="What one worker may take, like 2G.  [default: what is free]"),
+            click.option("--python", "python_paths", multiple=True, callback=pythons, metavar="NAME=PATH", help="Use this interpreter for a framework, as it is."),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+@cli.command(epilog=EXIT_CODES)
+@_selection
+@click.option("--suite", default=None, shell_complete=names("suite"), help="tiny, quick or paper (see `stepbench list`).  [default: quick]")
+@click.option("-t", "--threads", multiple=True, callback=counts, help="Thread counts, for example 1,2,4.")
+@click.option("--rounds", type=click.IntRange(1), help="Fresh processes per cell; 1 gives no interval.")
+@click.option("--budget", callback=duration, help="Like 8m: after the rounds, more rounds where intervals are widest, until then.")
+@click.option("--batch", type=int, help="Mini-batch instead of the workload's own.")
+@click.option("--seed", type=int, default=None, help="Of the order of turns.  [default: drawn, and stored]")
+@click.option("--oversubscribe", is_flag=True, help="Allow more threads than processors.")
+@click.option("--resume", is_flag=True, help="Go on with the last unfinished run of the store.")
+@click.option("--wait", is_flag=True, help="Wait while another run measures on this machine.")
+@click.option("--json", "as_json", is_flag=True, help="Print the cells as JSON, everything else on stderr.")
+@store_option
+def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: Any) -> None:
+    """Measure, store, and print the timing table.
+
+    Makes each framework's environment on first use, proves equal work, then times in rounds of fresh processes that take
+    turns. Stored at the end of every round: Ctrl-C loses at most the round in flight.
+
+    \b
+    stepbench run --suite paper --rounds 1
+    stepbench run -w alexnet -f torch,jax --variant default,tuned -t 2 --budget 5m
+    """
+    from harness import host
+    from harness.plan import expected_seconds
+    from harness.records import PROTOCOL
+    from harness.session import execute, machine_to_ourselves
+    from reports import table
+
+    with machine_to_ourselves(wait, lambda line: click.echo(line, err=True)):
+        store = _store(location, create=not resume)
+        if resume:
+            from harness.plan import Plan
+
+            earlier = store.run(unfinished=True)
+            plan, number, done = Plan.from_json(earlier.plan), earlier.id, store.results(earlier.id)
+        else:
+            plan = _plan(**asked)
+            number, done = store.begin(plan.to_json(), host.facts(), PROTOCOL, plan.cells), []
+        with _watch(as_json) as watch:
+            watch.say(_announce(plan, number, expected_seconds(plan)))
+            found = execute(plan, store, number, watch, done)
+    if as_json:
+        _print_json(found)
+    else:
+        _print_table(table.make(found))
+        click.echo(f"Run {number} is stored in {store.location}. More: stepbench table, stepbench show CELL")
+    _exit(found)
+
+
+def _plan(
+    suite: str | None,
+    workload_names: list[str],
+    framework_names: list[str],
+    variant_names: list[str],
+    threads: list[int],
+    mode: str,
+    batch: int | None,
+    oversubscribe: bool,
+    rounds: int | None,
+    budget: float | None,
+    seed: int | None,
+    timeout: float,
+    memory: int | None,
+    python_paths: dict[str, str],
+) -> Plan:
+    import random
+
+    from harness.plan import Plan, choose, make_cells, suites
+
+    chosen = suites()[choose([suite or "quick"], suites(), "suite")[0]]
+    cells = make_cells(
+        workload_names or chosen.workloads,
+        framework_names,
+        None if "all" in variant_names else variant_names or chosen.variants,
+        threads or chosen.threads(),
+        mode,
+        batch,
+        oversubscribe,
+    )
+    if not cells:
+        raise click.UsageError("no framework asked for has such a variant: see `stepbench list`")
+    named = bool(workload_names or threads or framework_names)  # a suite's budget is meant for the whole suite
+    return Plan(
+        cells,
+        rounds or chosen.rounds,
+        budget if budget is not None else 0.0 if named or rounds else chosen.budget,
+        chosen.pace,
+        random.SystemRandom().randrange(2**31) if seed is None else seed,
+        timeout,
+        memory,
+        python_paths,
+    )
+
+
+def _announce(plan: Plan, number: int, seconds: float) -> str:
+    def several(kind: str) -> str:
+        return ", ".join(str(x) for x in dict.fromkeys(getattr(cell, kind) for cell in plan.cells))
+
+    threads = several("threads")
+    return (
+        f"Run {number}: {len(plan.cells)} cells = {several('workload')} x {several('framework')} x {several('variant')} x {threads} thread(s), "
+        f"{plan.rounds} round(s) of fresh processes; about {max(1, round(seconds / 60))} min, beside installing what is missing"
+    )
+
+
+@cli.command(epilog=EXIT_CODES)
+@_selection
+@click.option("-t", "--threads", multiple=True, callback=counts, help="Thread count.  [default: all physical cores]")
+@click.option("--json", "as_json", is_flag=True, help="Print the proofs as JSON.")
+def check(workload_names: list[str], framework_names: list[str], variant_names: list[str], threads: list[int], as_json: bool, **asked: Any) -> None:
+    """Prove equal work, and time nothing.
+
+    Each framework's step on each tiny network against the float64 reference: loss, every gradient, every updated parameter
+    after 1 and 3 steps. Prints the largest error of each, and its share of the bound; above 1 is not the same work.
+    """
+    from harness import plan as planning
+    from harness.plan import Plan
+    from harness.session import Session
+    from reports import table
+
+    tiny = planning.suites()["paper"].workloads
+    variants = None if not variant_names or "all" in variant_names else variant_names
+    cells = planning.make_cells(workload_names or tiny, framework_names, variants, (threads or planning.one_and_all())[-1:], asked["mode"])
+    plan = Plan(cells, 1, timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
+    with _watch(as_json) as watch:
+        session = Session(plan, watch)
+        watch.expect(3.0 * len(cells))
+        session.prepare()
+        session.prove()
+    found = list(session.results.values())
+    if as_json:
+        _print_json(found)
+    else:
+        _print_rich(table.proofs(found))
+    failed = [r for r in found if r.settled() and r.status != "unsupported"]
+    click.echo(f"{sum(r.proof is not None and r.proof.equal for r in found)} of {len(found)} are proven to be the same work.", err=as_json)
+    sys.exit(NOT_ALL_OK if failed else 0)
+
+
+@cli.command("table")
+@click.option("--format", "style", type=click.Choice(["terminal", "markdown", "csv", "json"]), default="terminal", show_default=True)
+@click.option("--run", "number", type=int, help="Which run.  [default: the last]")
+@store_option
+def show_table(style: str, number: int | None, location: str | None) -> None:
+    """Print the timing table of a stored run."""
+    from reports import table
+
+    store = _store(location)
+    found = store.results(store.run(number).id)
+    if style == "json":
+        _print_json(found)
+    elif style == "csv":
+        click.echo(table.to_frame(found).to_csv(index=False), nl=False)
+    elif style == "markdown":
+        click.echo(table.to_markdown(table.make(found)), nl=False)
+    else:
+        _print_table(table.make(found))
+
+
+@cli.command()
+@click.argument("cell")
+@click.option("--run", "number", type=int, help="Which run.  [default: the last]")
+@click.option("--json", "as_json", is_flag=True, help="The whole record, every step's time included.")
+@store_option
+def show(cell: str, number: int | None, as_json: bool, location: str | None) -> None:
+    """Print one cell's record, and the command that runs it again by hand.
+
+    CELL is a key such as fcn-5/torch/default/cpu/1t, or any parts of one that fit a single cell, such as fcn-5/torch/2t.
+    """
+    import json
+
+    from harness.records import plain
+    from reports import table
+
+    store = _store(location)
+    found = store.results(store.run(number).id)
+    parts = cell.split("/")
+    exact = [r for r in found if r.cell.key == cell]
+    fitting = exact or [r for r in found if set(parts) <= set(r.cell.key.split("/"))]
+    if len(fitting) != 1:
+        several = ", ".join(r.cell.key for r in (fitting or found)[:12])
+        raise click.UsageError(f"{len(fitting)} cells fit {cell!r}: name one of {several}")
+    if as_json:
+        click.echo(json.dumps({**plain(fitting[0]), "cell": fitting[0].cell._asdict()}, indent=1))
+    else:
+        click.echo(table.record(fitting[0]), nl=False)
+
+
+@cli.command("list")
+def list_all() -> None:
+    """List workloads, frameworks with their variants, suites and statuses."""
+    import frameworks
+    import workloads
+    from harness.plan import suites
+    from harness.records import STATUSES
+    from workloads import cost
+
+    click.echo("Workloads")
+    for name, workload in workloads.discover().items():
+        shape = " x ".join(str(n) for n in (workload.mini_batch, *workload.input))
+        flops = cost.step_flops(workload, workload.mini_batch)
+        click.echo(f"  {name:14} {cost.parameter_count(workload):>11,} parameters  {flops / 1e9:8.2f} GFLOP/step  input {shape}")
+    click.echo("\nFrameworks and variants")
+    for name, module in frameworks.discover().items():
+        if module.framework.listed:
+            click.echo(f"  {name:14} {module.framework.title}")
+            for variant, found in module.framework.variants.items():
+                click.echo(f"    {variant:12} {found.description}")
+    click.echo("\nSuites")
+    for name, suite in suites().items():
+        click.echo(f"  {name:14} {suite.description}")
+    click.echo("\nStatuses of a cell")
+    for name, meaning in STATUSES.items():
+        click.echo(f"  {name:14} {meaning}")
+
+
+@cli.command("host")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show_host(as_json: bool) -> None:
+    """Show the machine as the harness sees it, and which processors a thread count gets."""
+    import json
+
+    from harness import host
+    from harness.plan import powers_of_two
+
+    facts = host.facts()
+    if as_json:
+        click.echo(json.dumps({**facts, "layout": {n: host.layout(n) for n in powers_of_two()}}, indent=1))
+        return
+    for key, value in facts.items():
+        if key != "processors":
+            shown = f"{value / 2**30:.1f} GiB" if key == "memory_bytes" else "not told" if value is None else value
+            click.echo(f"{key.replace('_', ' '):16} {shown}")
+    for threads in powers_of_two():
+        click.echo(f"{threads:3} thread(s) on    processors {', '.join(map(str, host.layout(threads)))}")
+    if not facts["affinity"]:
+        click.echo("This system has no affinity masks: thread counts are set by each framework's own means and verified, not enforced.")
+
+
+@cli.group()
+def env() -> None:
+    """The frameworks' environments: an interpreter for each, made on first use."""
+
+
+def _chosen_frameworks(chosen: tuple[str, ...]) -> dict[str, Any]:
+    import frameworks
+    from harness.plan import choose
+
+    modules = frameworks.discover()
+    wanted = choose(chosen, modules, "framework") or [name for name, module in modules.items() if module.framework.listed]
+    return {name: modules[name].framework for name in wanted}
+
+
+@env.command("list")
+def env_list() -> None:
+    """List the environments that are there."""
+    from harness import environments
+
+    for found in environments.all_environments():
+        size = environments.disk_bytes(found) / 1e6
+        click.echo(f"{found.framework:12} {found.digest}  Python {found.python_version:8} {size:7.0f} MB  {found.build}  {found.folder}")
+    click.echo(f"in {environments.root()}", err=True)
+
+
+@env.command("install")
+@click.argument("names", nargs=-1, shell_complete=names("framework"))
+def env_install(names: tuple[str, ...]) -> None:
+    """Make the environments of these frameworks (of all, without a name)."""
+    from harness import environments
+
+    for name, framework in _chosen_frameworks(names).items():
+        found = environments.ensure(name, framework, click.echo)
+        click.echo(f"{name}: ready, {found.build}, {found.folder}")
+
+
+@env.command("remove")
+@click.argument("names", nargs=-1, required=True)
+def env_remove(names: tuple[str, ...]) -> None:
+    """Remove environments by framework or digest."""
+    from harness import environments
+
+    for name in names:
+        removed = environments.remove(name)
+        if not removed:
+            raise click.UsageError(f"no environment is called {name!r}: see `stepbench env list`")
+        for folder in removed:
+            click.echo(f"removed {folder}")
+
+
+@env.command("path")
+@click.argument("name", shell_complete=names("framework"))
+def env_path(name: str) -> None:
+    """Print a framework's interpreter."""
+    from harness import environments
+
+    (framework,) = _chosen_frameworks((name,)).values()
+    found = environments.find(name, framework)
+    if found is None:
+        raise click.UsageError(f"{name} has no environment yet: stepbench env install {name}")
+    click.echo(found.python)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a completion script; for bash: eval "$(stepbench completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "stepbench", "_STEPBENCH_COMPLETE").source())
+
+
+def _store(location: str | None, create: bool = False) -> Store:
+    from harness.store import Store, default_location
+
+    return Store(location or default_location(), create)
+
+
+def _print_json(found: list[Result]) -> None:
+    import json
+
+    from reports.cells import objects
+
+    click.echo(json.dumps(objects(found), indent=1))
+
+
+def _print_rich(*shown: Any) -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(*shown)
+
+
+def _print_table(made: Any) -> None:
+    from reports import table
+
+    _print_rich(table.to_rich(made))
+    for line in made.verdicts:
+        click.echo(line)
+    for number, line in enumerate(made.footnotes, start=1):
+        click.echo(f"[{number}] {line}")
+
+
+def _exit(found: list[Result]) -> NoReturn:
+    sys.exit(0 if all(r.status in ("ok", "unsupported") for r in found) else NOT_ALL_OK)
+
+
+class Lines:
+    """Progress as lines on stderr, where there is no terminal."""
+
+    def __init__(self) -> None:
+        self.begin, self.total, self.done = time.monotonic(), 0.0, 0.0
+
+    def say(self, line: str) -> None:
+        click.echo(line, err=True)
+
+    def expect(self, seconds: float) -> None:
+        self.total = seconds
+
+    def stage(self, text: str) -> None:
+        click.echo(f"{time.monotonic() - self.begin:6.0f} s  {text}", err=True)
+
+    def advance(self, seconds: float) -> None:
+        self.done += seconds
+
+
+class Bar:
+    """Progress as a bar with the time left, on a terminal."""
+
+    def __init__(self, progress: Any) -> None:
+        self.progress = progress
+        self.task = progress.add_task("starting", total=None)
+
+    def say(self, line: str) -> None:
+        self.progress.console.print(line, markup=False, highlight=False)
+
+    def expect(self, seconds: float) -> None:
+        self.progress.update(self.task, total=seconds)
+
+    def stage(self, text: str) -> None:
+        self.progress.update(self.task, description=text)
+
+    def advance(self, seconds: float) -> None:
+        self.progress.advance(self.task, seconds)
+
+
+@contextmanager
+def _watch(quiet_stdout: bool) -> Iterator[Any]:
+    if not sys.stderr.isatty():
+        yield Lines()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    # redrawn twice a second by a thread of its own: it uses under .1 % of a processor, but none of a measured one's turn
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=1) as progress:
+        yield Bar(progress)
+
+
+def main() -> NoReturn:
+    """The entry point: every problem that is not a bug becomes one line and an exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        cli.main(standalone_mode=False)
+        code = 0
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as problem:
+        code = _complain(problem.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("stepbench: interrupted; what was stored stays. Go on with: stepbench run --resume", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as problem:
+        if not _expected(problem):
+            raise
+        code = _complain(str(problem))
+    sys.exit(code)
+
+
+def _expected(problem: Exception) -> bool:
+    """Whether it is a problem that its text explains, and no bug."""
+    from harness.environments import EnvironmentProblem
+    from harness.plan import BadRequest
+    from harness.session import Busy
+    from harness.store import StoreProblem
+
+    return isinstance(problem, EnvironmentProblem | BadRequest | Busy | StoreProblem | OSError)
+
+
+def _complain(text: str) -> int:
+    click.echo(f"stepbench: {' '.join(text.split())}", err=True)
+    return BAD_INPUT

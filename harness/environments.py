@@ -1,0 +1,357 @@
+"""One Python environment for each framework, since no single one holds them all.
+
+Made by uv on first use in the user's cache folder, and named by a digest of what it holds, so that two versions of one
+framework stand side by side. A link, named by a digest of what was asked for, leads to it. It is made in a scratch folder
+and renamed when it is whole: a half-made one is never used. A user's own interpreter serves too, as it is.
+"""
+
+import contextlib
+import hashlib
+import json
+import operator
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import platformdirs
+
+from frameworks import Build, Framework
+from harness.packages import Uv, condensed, isolated, uv_program
+
+Say = Callable[[str], None]
+
+OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq, "!=": operator.ne}
+FOLDER = re.compile(r"(?P<framework>.+)-(?P<digest>[0-9a-f]{12})")
+NETWORK = re.compile(r"failed to fetch|error sending request|request failed|network was disabled|timed out", re.IGNORECASE)
+DISK = re.compile(r"no space left|disk quota|read-only file system|failed to initialize cache", re.IGNORECASE)
+
+PROBE = Path(__file__).with_name("probe.py").read_text()
+RECORDED = ("framework", "digest", "build", "packages", "python_version")  # in environment.json; the rest is where it lies
+
+
+class EnvironmentProblem(Exception):
+    """No environment can be had; the text is one line that says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An interpreter that holds a framework."""
+
+    framework: str
+    """The framework's name, as on the command line."""
+    python: Path
+    """The interpreter to start."""
+    folder: Path | None
+    """What was made for it; None for a user's own interpreter."""
+    digest: str
+    """Of what it holds: Python, platform, packages, build."""
+    build: str
+    """Name of the build that was installed."""
+    packages: dict[str, str]
+    """Version of everything installed, by normalised name."""
+    python_version: str
+    """Of the interpreter, for example "3.11.7"."""
+
+
+def root() -> Path:
+    """The folder that holds every environment."""
+    cache = os.environ.get("STEPBENCH_CACHE")
+    return (Path(cache).expanduser().absolute() if cache else platformdirs.user_cache_path("stepbench")) / "environments"
+
+
+def ensure(name: str, framework: Framework, say: Say = print, python: Path | None = None) -> Environment:
+    """The framework's environment, made if there is none yet; with `python`, that interpreter as it is."""
+    if python is not None:
+        return _own(name, framework, python)
+    ready = find(name, framework)
+    if ready:
+        return ready
+    with _disk_problems():
+        root().mkdir(parents=True, exist_ok=True)
+        with _locked(name, lambda: say(f"{framework.title}: waiting for another process that makes its environment")):
+            return find(name, framework) or _make(name, framework, say)
+
+
+def find(name: str, framework: Framework) -> Environment | None:
+    """The framework's environment if it is there and whole; makes nothing."""
+    link = _link(name, framework)
+    try:
+        return _read(link.parent / os.readlink(link))
+    except OSError:
+        return None
+
+
+def all_environments() -> list[Environment]:
+    """Every whole environment in the cache folder, in the order of their names."""
+    return [environment for folder in _folders() if (environment := _read(folder))]
+
+
+def remove(what: str) -> list[Path]:
+    """Remove the environments of a framework, or the one of a digest, whole or damaged; returns their folders."""
+    removed = []
+    with _disk_problems():
+        for folder in _folders():
+            match = FOLDER.fullmatch(folder.name)
+            if match and what in (folder.name, *match.groups()):
+                with _locked(match["framework"]), _scratch(match["framework"]) as scratch:
+                    os.rename(folder, scratch / "removed")  # at once: nobody finds a part of it
+                    removed.append(folder)
+        for link in root().glob("*.*"):
+            if link.is_symlink() and not link.exists():
+                link.unlink(missing_ok=True)
+    return removed
+
+
+def disk_bytes(environment: Environment) -> int:
+    """Size of its files, each counted once; 0 for a user's own interpreter. Some may be shared with uv's cache."""
+    if environment.folder is None:
+        return 0
+    files = (os.lstat(os.path.join(folder, file)) for folder, _, names in os.walk(environment.folder) for file in names)
+    return sum({(status.st_dev, status.st_ino): status.st_size for status in files}.values())
+
+
+def fits(version: str, specifier: str) -> bool:
+    """Whether a Python version is one of ">=3.8,<3.12"; "==3.6" means any 3.6."""
+    have = _numbers(version)
+    for part in specifier.replace(" ", "").split(","):
+        sign, wanted = re.split(r"(?<=[<>=])(?=\d)", part)
+        numbers = _numbers(wanted)
+        if not have or not OPERATORS[sign](have[: len(numbers)] if sign in ("==", "!=") else have, numbers):
+            return False
+    return True
+
+
+# Making one
+
+
+def _make(name: str, framework: Framework, say: Say) -> Environment:
+    """Resolve, install into a scratch folder, rename. The caller holds the framework's lock."""
+    start = time.monotonic()
+    link = _link(name, framework)
+    if os.path.lexists(link):
+        say(f"{framework.title}: the environment {link.parent / os.readlink(link)} is damaged; making it again")
+    for leftover in root().glob(f".making-{name}.????????"):  # of makers that died: who lives holds the lock
+        shutil.rmtree(leftover, ignore_errors=True)
+    program = uv_program()
+    if not program:
+        raise EnvironmentProblem("uv, which makes the environments, is missing: install it with `pip install uv`")
+    uv = Uv(program, root() / f"{name}.log")
+    with _scratch(name) as scratch:
+        made = scratch / "environment"
+        python = made / "venv" / "bin" / "python"
+        made.mkdir()
+        _venv(uv, name, framework, made / "venv")
+        build = _install(uv, name, framework, python, say)
+        contents = _probe(python)
+        if _normal(framework.distribution) not in contents["packages"]:
+            raise EnvironmentProblem(f"{framework.title}: its {build.name} holds no {framework.distribution} (log: {uv.log})")
+        digest = _digest(build=build.name, **contents)
+        folder = root() / f"{name}-{digest}"
+        environment = Environment(name, folder / python.relative_to(made), folder, digest, build.name, **contents)
+        record = {key: getattr(environment, key) for key in RECORDED} | {"requirements": build.requirements}
+        (made / "environment.json").write_text(json.dumps(record, indent=2))
+        os.replace(uv.log, made / "install.log")
+        if not _read(folder):
+            if folder.exists():
+                os.rename(folder, scratch / "damaged")
+            os.rename(made, folder)
+        os.symlink(folder.name, scratch / "link")
+        os.replace(scratch / "link", link)
+    say(f"{framework.title}: ready in {time.monotonic() - start:.0f} s, {disk_bytes(environment) / 1e6:.0f} MB in {folder}")
+    return environment
+
+
+def _venv(uv: Uv, name: str, framework: Framework, folder: Path) -> None:
+    """An empty virtual environment with a Python that fits; uv downloads one where the machine has none."""
+    python = next((path for path in _interpreters(uv, framework.python) if fits(_version(path), framework.python)), None)
+    wanted = ["--python", python] if python else ["--managed-python", "--python", framework.python]
+    good, output = uv("venv", "--relocatable", "--no-project", *wanted, str(folder))
+    if not good and (python or DISK.search(output)):
+        raise EnvironmentProblem(_unwritable(condensed(output)))
+    if not good:
+        raise EnvironmentProblem(
+            f"{framework.title} needs Python {framework.python} and none was found: install one (`uv python install`, pyenv, "
+            f"conda), or name one that has {framework.distribution} with --python {name}=PATH"
+        )
+
+
+def _interpreters(uv: Uv, specifier: str) -> Iterator[str]:
+    """Interpreters to try: the running one, what uv finds, pyenv's (newest first), those on PATH."""
+    yield sys.executable
+    good, output = uv("python", "find", "--no-python-downloads", "--no-project", specifier)
+    if good:
+        yield output.strip().splitlines()[-1]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    yield from map(str, sorted(pyenv.glob("*/bin/python"), key=lambda path: _numbers(path.parents[1].name), reverse=True))
+    for folder in os.get_exec_path():  # uv gives up at the first that does not run, such as a launcher of pyenv's
+        yield from map(str, sorted(Path(folder).glob("python3.*[0-9]")))
+
+
+def _install(uv: Uv, name: str, framework: Framework, python: Path, say: Say) -> Build:
+    """Install the first build that resolves, and return it."""
+    title = framework.title
+    say(f"{title}: resolving for Python {_version(str(python))}")
+    output = ""
+    for build in framework.builds:
+        options = [*uv.no_index, *build.options]
+        # uv's own compilation to bytecode fails on Python 3.6; the worker's first import does it too.
+        command = ("pip", "install", "--no-compile-bytecode", "--python", str(python), *options, *build.requirements)
+        good, output = uv(*command, "--dry-run")
+        if good:
+            break
+    else:
+        raise EnvironmentProblem(_refused(uv, name, framework, output))
+    pins = {_normal(pin): version for pin, version in re.findall(r"^ \+ ([^=\s]+)==(\S+)", output, re.MULTILINE)}
+    version = pins.get(_normal(framework.distribution), "")
+    source = uv.source(python, f"{framework.distribution}=={version}", options, python.parents[3])
+    say(f"{title}: {build.name} ({framework.distribution} {version})" + (f" from {source}" if source else ""))
+    downloads, installs = (re.search(rf"Would {verb} (\d+ packages?)", output) for verb in ("download", "install"))
+    if downloads:
+        say(f"{title}: downloading {downloads[1]}")
+
+    def progress(line: str) -> None:
+        if line.startswith("Downloading "):
+            say(f"{title}: {line.lower()}")
+        elif line.startswith("Prepared ") and installs:
+            say(f"{title}: installing {installs[1]}")
+
+    good, output = uv(*command, each=progress)
+    if not good:
+        raise EnvironmentProblem(_refused(uv, name, framework, output))
+    return build
+
+
+def _refused(uv: Uv, name: str, framework: Framework, output: str) -> str:
+    """Why uv could not install, and what to do."""
+    reason = condensed(output).rstrip(".")
+    if DISK.search(output):
+        return _unwritable(reason)
+    kind = "the package index cannot be reached" if NETWORK.search(output) else "no build can be installed here"
+    advice = f"configure pip's index-url or find-links, or use --python {name}=PATH"
+    return f"{framework.title}: {kind}: {reason}; {advice} (log: {uv.log})"
+
+
+# Interpreters
+
+
+def _own(name: str, framework: Framework, python: Path) -> Environment:
+    """A user's interpreter, if it runs and holds the framework."""
+    program = shutil.which(python.expanduser())
+    if not program:
+        raise EnvironmentProblem(f"--python {name}={python}: there is no such program")
+    path = Path(program).absolute()  # not resolved: the Python of a virtual environment is a link
+    contents = _probe(path)
+    if _normal(framework.distribution) not in contents["packages"]:
+        had = f"this Python {contents['python_version']} has no {framework.distribution}"
+        raise EnvironmentProblem(f"--python {name}={python}: {had}; install it there or name another")
+    build = "own interpreter"
+    return Environment(name, path, None, _digest(build=build, **contents), build, **contents)
+
+
+def _probe(python: Path) -> dict[str, Any]:
+    """An interpreter's `python_version` and `packages`, without the user's site-packages, which workers do not see."""
+    variables = isolated(os.environ) | {"PYTHONNOUSERSITE": "1"}
+    try:
+        done = subprocess.run([python, "-c", PROBE], env=variables, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        contents: dict[str, Any] = json.loads((done.stdout.splitlines() or [b""])[-1])
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise EnvironmentProblem(f"{python} does not run as a Python 3 interpreter; name another with --python NAME=PATH") from error
+    contents["packages"] = dict(sorted((_normal(name), version) for name, version in contents["packages"].items()))
+    return contents
+
+
+def _version(python: str) -> str:
+    """Of an interpreter; empty where it does not run."""
+    with contextlib.suppress(EnvironmentProblem):
+        return str(_probe(Path(python))["python_version"])
+    return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """ "3.11.7" as (3, 11, 7), to compare."""
+    return tuple(map(int, re.findall(r"\d+", version)[:3]))
+
+
+# The cache folder
+
+
+def _link(name: str, framework: Framework) -> Path:
+    """The link from what is asked for to what was made for it."""
+    request = repr((framework.python, framework.builds, sysconfig.get_platform()))
+    return root() / f"{name}.{hashlib.sha256(request.encode()).hexdigest()[:12]}"
+
+
+def _digest(python_version: str, packages: dict[str, str], build: str) -> str:
+    """Of what an environment holds."""
+    pins = sorted(f"{name}=={version}" for name, version in packages.items())
+    return hashlib.sha256("\n".join([python_version, sysconfig.get_platform(), build, *pins]).encode()).hexdigest()[:12]
+
+
+def _normal(distribution: str) -> str:
+    """A distribution's name as indexes compare it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def _read(folder: Path) -> Environment | None:
+    """The environment in a folder, if its record can be read and its interpreter is there."""
+    python = folder / "venv" / "bin" / "python"
+    try:
+        record = json.loads((folder / "environment.json").read_text())
+        kept = {key: record[key] for key in RECORDED}
+        return Environment(python=python, folder=folder, **kept) if python.exists() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _folders() -> list[Path]:
+    """Of all environments, damaged ones among them."""
+    with contextlib.suppress(OSError):
+        return sorted(path for path in root().iterdir() if FOLDER.fullmatch(path.name) and not path.is_symlink())
+    return []
+
+
+@contextlib.contextmanager
+def _locked(name: str, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """One maker at a time for each framework; the kernel frees the lock of a process that dies."""
+    lock = filelock.FileLock(root() / f".{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _scratch(name: str) -> Iterator[Path]:
+    """A folder beside the environments, so that a rename moves in one go; gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=f".making-{name}.", dir=root(), ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _disk_problems() -> Iterator[None]:
+    """Turns an error of the file system into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentProblem(_unwritable(str(error))) from error
+
+
+def _unwritable(reason: str) -> str:
+    """What to do when nothing can be written."""
+    advice = "set STEPBENCH_CACHE (and UV_CACHE_DIR, for uv's own cache) to a folder that can be written and has room"
+    return f"no environment can be made in {root()}: {reason}; {advice}"

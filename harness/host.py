@@ -1,0 +1,122 @@
+"""The machine: its stable facts, and which processors a cell gets."""
+
+import os
+import platform
+import sys
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+SYSTEM = Path("/sys/devices/system")
+
+
+@dataclass(frozen=True)
+class Processor:
+    """One logical processor, as the kernel numbers it."""
+
+    number: int
+    core: tuple[int, int]
+    """Package and core: equal for SMT siblings."""
+    node: int
+    """NUMA node."""
+
+
+def _number(path: Path, otherwise: int) -> int:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return otherwise
+
+
+def available() -> list[int]:
+    """Logical processors that this process may use (affinity mask, cpuset)."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+@cache
+def processors() -> tuple[Processor, ...]:
+    """The available logical processors; without Linux's topology files each counts as a core of its own."""
+    found = []
+    for number in available():
+        topology = SYSTEM / f"cpu/cpu{number}/topology"
+        nodes = sorted((SYSTEM / f"cpu/cpu{number}").glob("node[0-9]*"))
+        node = int(nodes[0].name[4:]) if nodes else 0
+        core = (_number(topology / "physical_package_id", 0), _number(topology / "core_id", number))
+        found.append(Processor(number, core, node))
+    return tuple(found)
+
+
+def layout(threads: int, found: tuple[Processor, ...] | None = None) -> list[int]:
+    """The processors for a number of threads: one a physical core, filling one NUMA node before the next, SMT siblings last.
+
+    More threads than processors give all of them (the command line refuses that, unless told to oversubscribe).
+    """
+    seen: dict[tuple[int, int], int] = {}
+    order = []
+    for processor in found if found is not None else processors():
+        sibling = seen[processor.core] = seen.get(processor.core, -1) + 1
+        order.append((sibling, processor.node, processor.core, processor.number))
+    return sorted(number for *_, number in sorted(order)[:threads])
+
+
+def _first(path: str, key: str) -> str | None:
+    try:
+        for line in Path(path).read_text().splitlines():
+            if line.startswith(key):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return None
+
+
+def facts() -> dict[str, Any]:
+    """What is recorded with every run. Sizes in bytes."""
+    memory = psutil.virtual_memory()
+    governor = SYSTEM / "cpu/cpu0/cpufreq/scaling_governor"
+    return {
+        "system": platform.system(),
+        "kernel": platform.release(),
+        "architecture": platform.machine(),
+        "processor": _first("/proc/cpuinfo", "model name") or platform.processor() or "unknown",
+        "processors": [asdict(p) for p in processors()],
+        "physical_cores": len({p.core for p in processors()}),
+        "numa_nodes": len({p.node for p in processors()}),
+        "memory_bytes": memory.total,
+        "governor": governor.read_text().strip() if governor.exists() else None,
+        "hypervisor": "hypervisor" in (_first("/proc/cpuinfo", "flags") or "").split(),
+        "affinity": hasattr(os, "sched_setaffinity"),
+        "python": sys.version.split()[0],
+    }
+
+
+def available_memory() -> int:
+    """Bytes that new processes can take without swapping; a cgroup's limit, if lower, counts."""
+    free = psutil.virtual_memory().available
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if limit != "max":
+            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+    except (OSError, ValueError):
+        pass
+    return max(free, 0)
+
+
+def memory_kills() -> int:
+    """How many processes the kernel has killed for lack of memory since boot (Linux; 0 where it is not told)."""
+    return int((_first_word("/proc/vmstat", "oom_kill")) or 0)
+
+
+def _first_word(path: str, key: str) -> str | None:
+    try:
+        for line in Path(path).read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return value
+    except OSError:
+        pass
+    return None

@@ -1,0 +1,209 @@
+"""What to measure: suites, the cells of a run, which of them take turns together, and how long it will take."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import frameworks
+import workloads
+from frameworks import Cell
+from harness import host
+from harness.turns import WARM_UP_STEPS, Pace
+from workloads import cost
+
+
+class BadRequest(Exception):
+    """The user asked for something that cannot be; the text says what, and what to do."""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A named choice of cells and effort; each part can be overridden on the command line."""
+
+    description: str
+    workloads: tuple[str, ...]
+    variants: tuple[str, ...] | None
+    """None: all that a framework has."""
+    threads: Callable[[], list[int]]
+    rounds: int
+    budget: float
+    """Seconds after which no further rounds are added to the `rounds`."""
+    pace: Pace = Pace()
+
+
+def powers_of_two() -> list[int]:
+    """1, 2, 4 ... up to the machine's processors, and all of them."""
+    limit = len(host.available())
+    counts = [2**i for i in range(limit.bit_length()) if 2**i <= limit]
+    return counts if limit in counts else [*counts, limit]
+
+
+def one_and_all() -> list[int]:
+    """One thread, and as many as the machine has physical cores."""
+    return sorted({1, host.facts()["physical_cores"]})
+
+
+def _full() -> tuple[str, ...]:
+    return tuple(name for name, w in workloads.discover().items() if w.tiny is not None)
+
+
+def suites() -> dict[str, Suite]:
+    """By name. `quick` is the default."""
+    tiny = tuple(w.tiny.name for w in workloads.discover().values() if w.tiny is not None)
+    return {
+        "tiny": Suite(
+            "the six networks in their tiny form: seconds, to see that everything works",
+            tiny,
+            ("default",),
+            lambda: [1],
+            rounds=2,
+            budget=60,
+            pace=Pace(laps=2, seconds=0.5, turn_seconds=0.02),
+        ),
+        "quick": Suite(
+            "FCN-5, AlexNet and LSTM-32, 1 thread and all cores: about 8 minutes",
+            ("fcn-5", "alexnet", "lstm-32"),
+            ("default",),
+            one_and_all,
+            rounds=3,
+            budget=420,
+        ),
+        "paper": Suite(
+            "all six networks x all variants x 1, 2, 4 ... threads, as in the published table: hours",
+            _full(),
+            None,
+            powers_of_two,
+            rounds=3,
+            budget=0,
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run needs to know, and that `--resume` reads back."""
+
+    cells: tuple[Cell, ...]
+    rounds: int
+    """Every cell gets as many."""
+    budget: float = 0.0
+    """Seconds from the start; what is left after the rounds goes to the cells with the widest intervals."""
+    pace: Pace = Pace()
+    seed: int = 0
+    timeout: float = 600.0
+    """Seconds for one answer of a worker."""
+    memory: int | None = None
+    """Bytes that one worker may take; None: what is available when it starts."""
+    pythons: dict[str, str] = field(default_factory=dict)
+    """Interpreters that the user named, by framework."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored."""
+        return {**asdict(self), "cells": [cell._asdict() for cell in self.cells]}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """As read back."""
+        return cls(**{**data, "cells": tuple(Cell(**cell) for cell in data["cells"]), "pace": Pace(**data["pace"])})
+
+    def groups(self) -> list[tuple[Cell, ...]]:
+        """Cells that differ in framework and variant only: they take turns."""
+        found: dict[Any, list[Cell]] = {}
+        for cell in self.cells:
+            found.setdefault((cell.workload, cell.device, cell.threads, cell.mini_batch, cell.precision, cell.mode), []).append(
+                cell
+            )
+        return [tuple(cells) for cells in found.values()]
+
+
+def choose(asked: Sequence[str], known: Iterable[str], kind: str) -> list[str]:
+    """The asked names, each once. Raises BadRequest for one that is not known."""
+    names = list(known)
+    for name in asked:
+        if name not in names:
+            raise BadRequest(f"unknown {kind} {name!r}: choose from {', '.join(names)}")
+    return list(dict.fromkeys(asked))
+
+
+def make_cells(
+    workload_names: Sequence[str],
+    framework_names: Sequence[str],
+    variant_names: Sequence[str] | None,
+    thread_counts: Sequence[int],
+    mode: str = "train",
+    batch: int | None = None,
+    oversubscribe: bool = False,
+) -> tuple[Cell, ...]:
+    """The cells of every combination that exists. Raises BadRequest for names or numbers that cannot be."""
+    known = workloads.discover()
+    modules = frameworks.discover()
+    everyone = [name for name, module in modules.items() if module.framework.listed]
+    chosen_workloads = choose(workload_names, known, "workload")
+    chosen_frameworks = choose(framework_names, modules, "framework") or everyone
+    variants = {name: list(modules[name].framework.variants) for name in chosen_frameworks}
+    if variant_names is not None:
+        choose(variant_names, {v for found in variants.values() for v in found}, "variant")
+    limit = len(host.available())
+    for threads in thread_counts:
+        if threads < 1:
+            raise BadRequest(f"{threads} threads: at least 1 is needed")
+        if threads > limit and not oversubscribe:
+            raise BadRequest(f"{threads} threads, but {limit} processors: take fewer, or --oversubscribe")
+    if batch is not None and batch < 1:
+        raise BadRequest(f"a mini-batch of {batch}: at least 1 is needed")
+    return tuple(
+        Cell(workload, framework, variant, "cpu", threads, batch or known[workload].mini_batch, "float32", mode)
+        for workload in chosen_workloads
+        for threads in sorted(set(thread_counts))
+        for framework in chosen_frameworks
+        for variant in variants[framework]
+        if variant_names is None or variant in variant_names
+    )
+
+
+FRAMEWORK_BYTES = 700_000_000
+"""What a framework's code and buffers take beside the network: .3 to .7 GB measured over the five."""
+WORKSPACE = 1.6
+"""Measured peaks over the arithmetic estimate: unfolded patches, layout copies."""
+
+
+def memory_need(cell: Cell) -> int:
+    """Estimated bytes of one worker of a cell, before one has been measured."""
+    workload = workloads.discover()[cell.workload]
+    return int(FRAMEWORK_BYTES + WORKSPACE * cost.memory_estimate(workload, cell.mini_batch, cell.mode))
+
+
+def split(group: Sequence[Cell], need: Callable[[Cell], int], room: int) -> list[tuple[Cell, ...]]:
+    """Parts of a group that fit into `room` bytes together, each after the first with the group's smallest cell as the link.
+
+    A cell that does not fit at all stands alone: it will show what happens.
+    """
+    if sum(map(need, group)) <= room or len(group) < 2:
+        return [tuple(group)]
+    link = min(group, key=need)
+    parts: list[list[Cell]] = [[link]]
+    for cell in (cell for cell in group if cell != link):
+        if len(parts[-1]) > 1 and sum(map(need, parts[-1])) + need(cell) > room:
+            parts.append([link])
+        parts[-1].append(cell)
+    return [tuple(cell for cell in group if cell in part) for part in parts]
+
+
+START_SECONDS = 5.0
+"""Starting one worker: import, build; measured 2 to 9."""
+FLOPS_PER_SECOND = 6e10
+"""Reached per thread by a modern core in float32, for a first guess."""
+
+
+def group_seconds(plan: Plan, group: Sequence[Cell]) -> float:
+    """A guess of how long one round of a group takes, from arithmetic alone."""
+    cell = group[0]
+    step = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode) / FLOPS_PER_SECOND / cell.threads
+    starting = len(group) * (START_SECONDS + WARM_UP_STEPS * step) / max(1, len(host.available()) // cell.threads)
+    lap = len(group) * max(step, plan.pace.turn_seconds)
+    return starting + max(plan.pace.laps * lap, min(plan.pace.seconds, plan.pace.most_laps * lap))
+
+
+def expected_seconds(plan: Plan) -> float:
+    """A guess of how long a plan takes: its rounds, or its budget where that is longer."""
+    return max(plan.budget, plan.rounds * sum(group_seconds(plan, group) for group in plan.groups()))

@@ -1,0 +1,128 @@
+"""What is stored: immutable records, each field with its unit. `PROTOCOL` changes when numbers stop being comparable."""
+
+from dataclasses import asdict, dataclass, field, replace
+from statistics import median
+from typing import Any, Literal, Self
+
+from frameworks import Cell
+
+PROTOCOL = 1
+
+Status = Literal["ok", "unsupported", "unequal", "out-of-memory", "timeout", "crashed", "unstable", "unfinished"]
+STATUSES: dict[str, str] = {
+    "ok": "measured, and proven to be the same work",
+    "unsupported": "the framework or this machine cannot do it",
+    "unequal": "it is not the same network or step: not timed",
+    "out-of-memory": "it needs more memory than there is",
+    "timeout": "it gave no answer in time",
+    "crashed": "its process failed",
+    "unstable": "its times differ too much between processes for a number",
+    "unfinished": "the run ended before it was measured",
+}
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Some steps of one worker while all others stood still."""
+
+    lap: int
+    """Every competitor has one turn a lap."""
+    place: int
+    """Its place in the order of that lap, from 0."""
+    seconds: list[float]
+    """Each step, from call to fence. The first one meets cold caches."""
+    wall_seconds: float
+    cpu_seconds: float
+    """Processor time of all threads of the worker during the turn."""
+    fence_seconds: float
+    """What a step(0) took right after: nearly nothing, or the fence leaks."""
+    major_faults: int
+    minor_faults: int
+    involuntary_switches: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fresh process of one cell: started, built, warmed up, and its turns."""
+
+    number: int
+    started_at: str
+    """UTC, ISO 8601."""
+    rivals: list[str]
+    """Keys of all cells that took turns in this round."""
+    cpus: list[int]
+    load_seconds: float
+    """Importing the framework and mapping the input arrays."""
+    build_seconds: float
+    warm_up_seconds: list[float]
+    """The first steps; never in an estimate."""
+    losses: list[float]
+    """Of the warm-up steps, compared with the expected ones before the first turn."""
+    peak_memory_bytes: int
+    turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def steps(self) -> list[float]:
+        """Every timed step, in seconds."""
+        return [seconds for turn in self.turns for seconds in turn.seconds]
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Median over the process's steps."""
+        return median(self.steps)
+
+    @property
+    def cpu_per_wall(self) -> float:
+        """Processors kept busy during the turns."""
+        return sum(t.cpu_seconds for t in self.turns) / sum(t.wall_seconds for t in self.turns)
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """From its stored form."""
+        return cls(**{**data, "turns": [Turn(**turn) for turn in data["turns"]]})
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The comparison of a tiny network with the float64 reference, and of the full-size one's parameter count and losses."""
+
+    equal: bool
+    reason: str
+    """Why it is not equal; empty if it is."""
+    max_relative_error: float
+    """Largest error of a gradient, an updated parameter or a loss, relative to the reference's."""
+    parameter: str
+    """Where it is: "conv1.weight after step 3", "loss after step 1"."""
+    worst_share_of_bound: float
+    """Largest error over its own bound: below 1 passes."""
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Result:
+    """One cell of one run."""
+
+    cell: Cell
+    status: Status = "unfinished"
+    reason: str = ""
+    rounds: tuple[Round, ...] = ()
+    proof: Proof | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+    """Digest, build, Python, packages and variables."""
+    command: str = ""
+    """Runs the cell again by hand."""
+    log: tuple[str, ...] = ()
+    """Last lines of the worker that failed."""
+
+    def but(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def settled(self) -> bool:
+        """Nothing more to measure: it failed."""
+        return self.status not in ("ok", "unfinished", "unstable")
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """A record as JSON takes it."""
+    return asdict(record)

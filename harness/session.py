@@ -1,0 +1,290 @@
+"""A run from plan to store: environments, proofs, rounds; each round is stored as soon as it ends.
+
+What it does not know: the terminal. It reports through a `Watch`.
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from filelock import FileLock, Timeout
+from platformdirs import user_cache_path
+
+import frameworks
+import workloads
+from frameworks import Cell
+from harness import environments, host, plan, proof
+from harness.environments import Environment, EnvironmentProblem
+from harness.launcher import Launch, Worker, WorkerFailed, launch, log_tail
+from harness.plan import Plan
+from harness.records import Proof, Result, Round, Status, plain
+from harness.statistics import UNSTABLE_RATIO, estimate
+from harness.store import Store
+from harness.turns import run_round
+from workloads.parameters import arrays
+
+TARGET_HALF_WIDTH = 0.02
+"""Budget beyond the planned rounds goes to cells whose interval is wider than this share of the estimate."""
+
+
+class Watch(Protocol):
+    """Who looks on: the command line's progress bar, or a test."""
+
+    def say(self, line: str) -> None:
+        """Something worth a line."""
+
+    def expect(self, seconds: float) -> None:
+        """How long the rest will take."""
+
+    def stage(self, text: str) -> None:
+        """What is going on now."""
+
+    def advance(self, seconds: float) -> None:
+        """So much of what was expected is done."""
+
+
+class Silent:
+    """Nobody looks on."""
+
+    def say(self, line: str) -> None:
+        pass
+
+    def expect(self, seconds: float) -> None:
+        pass
+
+    def stage(self, text: str) -> None:
+        pass
+
+    def advance(self, seconds: float) -> None:
+        pass
+
+
+class Busy(Exception):
+    """Another run measures on this machine; the text says which."""
+
+
+def cache_folder() -> Path:
+    """$STEPBENCH_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("STEPBENCH_CACHE") or user_cache_path("stepbench"))
+
+
+@contextmanager
+def machine_to_ourselves(wait: bool = False, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
+    """Holds the machine's lock: two runs at once would time each other. Raises Busy unless told to wait."""
+    path = Path(tempfile.gettempdir()) / "stepbench.lock"
+    lock = FileLock(path, mode=0o666)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        owner = path.with_suffix(".owner").read_text() if path.with_suffix(".owner").exists() else "?"
+        if not wait:
+            raise Busy(f"process {owner} is measuring on this machine, two at once would time each other: wait for it, or --wait") from None
+        say(f"waiting for process {owner}, which is measuring on this machine")
+        lock.acquire()
+    try:
+        path.with_suffix(".owner").write_text(str(os.getpid()))
+        yield
+    finally:
+        path.with_suffix(".owner").unlink(missing_ok=True)
+        lock.release()
+
+
+@dataclass
+class Session:
+    """One plan being carried out."""
+
+    plan: Plan
+    watch: Watch = field(default_factory=Silent)
+    environments: dict[str, Environment] = field(default_factory=dict)
+    results: dict[Cell, Result] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for cell in self.plan.cells:
+            self.results.setdefault(cell, Result(cell))
+        self.logs = Path(tempfile.mkdtemp(prefix="stepbench-logs-"))
+        self.durations: dict[tuple[Cell, ...], float] = {}
+
+    def prepare(self) -> None:
+        """Makes the environments. A framework that cannot be had makes its cells unsupported; raises
+        EnvironmentProblem where none can be, or where the user named an interpreter that will not do."""
+        problems = {}
+        for name in dict.fromkeys(cell.framework for cell in self.plan.cells):
+            python = self.plan.pythons.get(name)
+            self.watch.stage(f"environment of {name}")
+            try:
+                module = frameworks.discover()[name]
+                self.environments[name] = environments.ensure(name, module.framework, self.watch.say, Path(python) if python else None)
+            except EnvironmentProblem as problem:
+                if python:
+                    raise
+                problems[name] = str(problem)
+                self.watch.say(f"{name}: {problem}")
+                self._settle((c for c in self.plan.cells if c.framework == name), "unsupported", f"no environment: {problem}")
+        if problems and not self.environments:
+            raise EnvironmentProblem(next(iter(problems.values())))
+
+    def _settle(self, cells: Any, status: Status, reason: str, **more: Any) -> None:
+        for cell in cells:
+            if not self.results[cell].settled():
+                self.results[cell] = self.results[cell].but(status=status, reason=reason, **more)
+
+    def _launch(self, cell: Cell) -> Launch:
+        return launch(
+            cell,
+            self.environments[cell.framework],
+            arrays=str(cache_folder() / "arrays"),
+            memory_limit=self.plan.memory or host.available_memory(),
+            timeout=self.plan.timeout,
+        )
+
+    def prove(self) -> None:
+        """Proves every framework, variant and mode on the tiny networks; what fails is not timed."""
+        wanted: dict[tuple[Any, ...], dict[str, list[Cell]]] = {}
+        for cell in self.plan.cells:
+            if not self.results[cell].settled():
+                workload = workloads.discover()[cell.workload]
+                name = workload.tiny.name if workload.tiny else workload.name
+                key = (cell.framework, cell.variant, cell.device, cell.precision, cell.mode)
+                wanted.setdefault(key, {}).setdefault(name, []).append(cell)
+        for key, tiny_networks in wanted.items():
+            framework, variant, device, precision, mode = key
+            threads = max(cell.threads for cells in tiny_networks.values() for cell in cells)
+            self.watch.stage(f"proving equal work: {framework} {variant}")
+            tiny_cells = {
+                name: Cell(name, framework, variant, device, threads, workloads.discover()[name].mini_batch, precision, mode)
+                for name in tiny_networks
+            }
+            for name, outcome in self._prove_process(list(tiny_cells.items())):
+                for cell in tiny_networks[name]:
+                    self._record_proof(cell, outcome)
+            self.watch.advance(PROOF_SECONDS * len(tiny_networks))
+
+    def _prove_process(self, tiny_cells: list[tuple[str, Cell]]) -> Iterator[tuple[str, Proof | tuple[WorkerFailed, list[str]]]]:
+        """One worker for all networks; a new one for the rest after one that failed."""
+        worker: Worker | None = None
+        log = self.logs / "proof.log"
+        try:
+            for name, cell in tiny_cells:
+                how = self._launch(cell)
+                try:
+                    if worker is None:
+                        log.unlink(missing_ok=True)
+                        worker = Worker(how, log)
+                    yield name, proof.prove_tiny(worker, how)
+                except WorkerFailed as failure:
+                    if worker is not None:
+                        worker.end()
+                        worker = None
+                    yield name, (failure, log_tail(log))
+        finally:
+            if worker is not None:
+                worker.end()
+
+    def _record_proof(self, cell: Cell, outcome: Proof | tuple[WorkerFailed, list[str]]) -> None:
+        how = self._launch(cell)
+        environment = {k: v for k, v in plain(how.environment).items() if k not in ("framework", "folder", "python")}
+        known = {"environment": {**environment, "variables": how.variables}, "command": how.command()}
+        self.results[cell] = self.results[cell].but(**known)
+        if isinstance(outcome, Proof):
+            self.results[cell] = self.results[cell].but(proof=outcome)
+            if not outcome.equal:
+                self._settle([cell], "unequal", outcome.reason)
+        else:
+            failure, log = outcome
+            self._settle([cell], failure.status, f"in the proof of equal work: {failure.reason}", log=tuple(log))  # type: ignore[arg-type]  # the worker's statuses are Status
+
+    def expectation(self, cell: Cell) -> proof.FullSize:
+        """What the cell's full-size network must show, from the reference in the harness's own Python."""
+        workload = workloads.discover()[cell.workload]
+        folder = cache_folder() / "arrays"
+        own = Environment("numpy", Path(os.sys.executable), None, "harness", "the harness's own", {}, "")  # type: ignore[attr-defined]
+        threads = len(host.layout(host.facts()["physical_cores"]))
+
+        def first_losses(dtype: str) -> list[float]:
+            self.watch.stage(f"expected losses of {workload.title} in {dtype}")
+            reference = cell._replace(framework="numpy", variant="default", threads=threads, precision=dtype)
+            worker = Worker(launch(reference, own, arrays=str(folder), timeout=3600.0), self.logs / "reference.log")
+            try:
+                worker.ask(worker.launch.message(host.layout(threads)))
+                return list(worker.ask({"do": "warm_up", "n": 3, "mode": "train"})["losses"])
+            finally:
+                worker.end()
+
+        self.watch.stage(f"weights and input of {workload.title}")
+        arrays(workload, cell.mini_batch, cache=str(folder))
+        key = proof.fingerprint(workload, cell.mini_batch)
+        return proof.full_size(workload, cell.mini_batch, cell.mode, cache_folder() / "expected" / f"{key}.json", first_losses)
+
+    def measure(self, save: Callable[[Sequence[Result]], None], deadline: float) -> None:
+        """The rounds; `save` is called with the changed results after each. `deadline` is of time.monotonic()."""
+        for number in range(1, self.plan.rounds + 1):
+            for group in self.plan.groups():
+                todo = [c for c in group if number not in {r.number for r in self.results[c].rounds}]
+                self._round(todo, number, save)
+        while group := self._widest(deadline - time.monotonic()):
+            self._round(group, 1 + max(r.number for c in group for r in self.results[c].rounds), save)
+
+    def _round(self, cells: Sequence[Cell], number: int, save: Callable[[Sequence[Result]], None]) -> None:
+        open_cells = [cell for cell in cells if not self.results[cell].settled()]
+        if not open_cells:
+            return
+        first, begin = open_cells[0], time.monotonic()
+        expectation = self.expectation(first)
+        for part in plan.split(open_cells, self._need, int(0.9 * host.available_memory())):
+            self.watch.stage(f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}")
+            missing = [c for c in part if number not in {r.number for r in self.results[c].rounds}]  # the link has it already
+            seed = f"{self.plan.seed}/{number}/{first.key}"
+            outcome = run_round([self._launch(c) for c in part], number, expectation, self.plan.pace, seed, self.logs)
+            for cell in missing:
+                self.results[cell] = after(self.results[cell], outcome[cell])
+            save([self.results[cell] for cell in part])
+        self.durations[tuple(cells)] = time.monotonic() - begin
+        self.watch.advance(plan.group_seconds(self.plan, cells))
+
+    def _need(self, cell: Cell) -> int:
+        peaks = [r.peak_memory_bytes for r in self.results[cell].rounds]
+        return max(peaks) if peaks else plan.memory_need(cell)
+
+    def _widest(self, seconds: float) -> Sequence[Cell] | None:
+        """The group that another round helps most and that fits into the time that is left."""
+        candidates = []
+        for group in self.plan.groups():
+            live = [c for c in group if not self.results[c].settled()]
+            widths = [estimate([r.seconds_per_step for r in self.results[c].rounds]).half_width for c in live if self.results[c].rounds]
+            if widths and max(widths) > TARGET_HALF_WIDTH and 1.2 * self.durations.get(group, float("inf")) < seconds:
+                candidates.append((max(widths), live))
+        return max(candidates, key=lambda found: found[0])[1] if candidates else None
+
+
+PROOF_SECONDS = 3.0
+"""For the progress bar: one tiny network in one framework."""
+
+
+def after(result: Result, outcome: Any) -> Result:
+    """A result after one more round: the round added, or the reason why there is none."""
+    if not isinstance(outcome, Round):
+        return result.but(status=outcome.failure.status, reason=outcome.failure.reason, log=tuple(outcome.log))
+    rounds = (*result.rounds, outcome)
+    found = estimate([r.seconds_per_step for r in rounds])
+    if found.low is not None and found.high is not None and found.high / found.low > UNSTABLE_RATIO:
+        spread = f"{found.low:.3g} to {found.high:.3g} s"
+        return result.but(rounds=rounds, status="unstable", reason=f"interval {spread} after {len(rounds)} rounds: run it on a quieter machine")
+    return result.but(rounds=rounds, status="ok", reason="")
+
+
+def execute(plan_: Plan, store: Store, run: int, watch: Watch, done: Sequence[Result] = ()) -> list[Result]:
+    """Carries out a plan and stores it as `run`; `done` is what an interrupted run has stored already."""
+    deadline = time.monotonic() + plan_.budget
+    session = Session(plan_, watch, results={r.cell: r if r.settled() or r.rounds else replace(r, status="unfinished") for r in done})
+    watch.expect(plan.expected_seconds(plan_))
+    session.prepare()
+    session.prove()
+    store.save(run, list(session.results.values()))
+    session.measure(lambda changed: store.save(run, changed), deadline)
+    store.end(run)
+    return list(session.results.values())

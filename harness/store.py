@@ -1,0 +1,234 @@
+"""The store: every run, cell, round and step time, in one SQLite file, or in any database that SQLAlchemy speaks to.
+
+Written in one transaction at the end of every round, so that whatever ends a run loses at most the round in flight.
+What it does not know: what the numbers mean.
+"""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sql
+from platformdirs import user_data_path
+
+from frameworks import Cell
+from harness.records import Proof, Result, Round, plain
+
+SCHEMA = 1
+"""Version of the tables; a store of another version is not written to."""
+
+meta = sql.MetaData()
+info = sql.Table("info", meta, sql.Column("key", sql.String, primary_key=True), sql.Column("value", sql.String, nullable=False))
+runs = sql.Table(
+    "runs",
+    meta,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("started_at", sql.String, nullable=False),
+    sql.Column("ended_at", sql.String),
+    sql.Column("protocol", sql.Integer, nullable=False),
+    sql.Column("plan", sql.JSON, nullable=False),
+    sql.Column("host", sql.JSON, nullable=False),
+)
+results = sql.Table(
+    "results",
+    meta,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("run", sql.ForeignKey("runs.id"), nullable=False, index=True),
+    *(sql.Column(name, sql.Integer if kind is int else sql.String, nullable=False) for name, kind in Cell.__annotations__.items()),
+    sql.Column("status", sql.String, nullable=False),
+    sql.Column("reason", sql.String, nullable=False),
+    sql.Column("proof", sql.JSON),
+    sql.Column("environment", sql.JSON, nullable=False),
+    sql.Column("command", sql.String, nullable=False),
+    sql.Column("log", sql.JSON, nullable=False),
+    sql.UniqueConstraint("run", *Cell._fields),
+)
+rounds = sql.Table(
+    "rounds",
+    meta,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("result", sql.ForeignKey("results.id"), nullable=False, index=True),
+    sql.Column("number", sql.Integer, nullable=False),
+    sql.Column("record", sql.JSON, nullable=False),
+    sql.UniqueConstraint("result", "number"),
+)
+
+
+class StoreProblem(Exception):
+    """The store cannot be used; the text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One `stepbench run`."""
+
+    id: int
+    started_at: str
+    ended_at: str | None
+    """None while it is unfinished."""
+    protocol: int
+    plan: dict[str, Any]
+    host: dict[str, Any]
+
+
+def default_location() -> str:
+    """The file in the user's data folder."""
+    return str(user_data_path("stepbench") / "store.sqlite")
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+class Store:
+    """An open store. Every method raises StoreProblem, in one line, where the database does not do as it should."""
+
+    def __init__(self, location: str, create: bool = False) -> None:
+        self.location = location
+        url = location if "://" in location else f"sqlite:///{Path(location).absolute()}"
+        if "://" not in location:
+            path = Path(location)
+            if path.is_dir():
+                raise StoreProblem(f"{location} is a folder: name a file with --store")
+            if not create and not path.exists():
+                raise StoreProblem(f"no store at {location}: `stepbench run` makes one, --store names another")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise StoreProblem(f"{path.parent} cannot be made ({error.strerror}): name another file with --store") from None
+        try:
+            self.engine = sql.create_engine(url)
+        except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ImportError) as error:
+            raise StoreProblem(f"{location} is not a database address that can be opened: {_line(error)}") from None
+        self._guard(lambda: self._open(create))
+
+    def _open(self, create: bool) -> None:
+        with self.engine.begin() as connection:
+            names = sql.inspect(connection).get_table_names()
+            if "info" not in names:
+                if names or not create:
+                    raise StoreProblem(f"{self.location} is a database, but no store of stepbench: name another with --store")
+                meta.create_all(connection)
+                connection.execute(info.insert(), [{"key": "schema", "value": str(SCHEMA)}])
+            found = connection.scalar(sql.select(info.c.value).where(info.c.key == "schema"))
+            if found != str(SCHEMA):
+                raise StoreProblem(f"{self.location} has schema {found}, this stepbench reads {SCHEMA}: name another with --store")
+
+    def _guard(self, action: Any) -> Any:
+        try:
+            return action()
+        except sql.exc.DBAPIError as error:
+            text = str(error.orig)
+            if "not a database" in text:
+                raise StoreProblem(f"{self.location} is not a store: name another with --store") from None
+            if "readonly" in text or "unable to open" in text:
+                raise StoreProblem(f"{self.location} cannot be written ({text}): name another file with --store") from None
+            if "full" in text:
+                raise StoreProblem(
+                    f"the disk of {self.location} is full; earlier rounds are safe: free some space, then `stepbench run --resume`"
+                ) from None
+            raise StoreProblem(f"{self.location}: {_line(error.orig)}") from None
+        except sql.exc.SQLAlchemyError as error:
+            raise StoreProblem(f"{self.location}: {_line(error)}") from None
+
+    def begin(self, plan: dict[str, Any], host: dict[str, Any], protocol: int, cells: Sequence[Cell]) -> int:
+        """A new run with all its cells unfinished; gives its number."""
+
+        def action() -> int:
+            with self.engine.begin() as connection:
+                row = {"started_at": _now(), "protocol": protocol, "plan": plan, "host": host}
+                run = int(connection.execute(runs.insert(), [row]).inserted_primary_key[0])
+                for cell in cells:
+                    connection.execute(results.insert(), [{"run": run, **_columns(Result(cell))}])
+                return run
+
+        return int(self._guard(action))
+
+    def save(self, run: int, changed: Sequence[Result]) -> None:
+        """Stores results and those of their rounds that are not stored yet, in one transaction."""
+
+        def action() -> None:
+            with self.engine.begin() as connection:
+                for result in changed:
+                    where = sql.and_(results.c.run == run, *(results.c[name] == value for name, value in result.cell._asdict().items()))
+                    connection.execute(results.update().where(where).values(**_columns(result)))
+                    key = connection.scalar(sql.select(results.c.id).where(where))
+                    there = set(connection.scalars(sql.select(rounds.c.number).where(rounds.c.result == key)))
+                    new = [r for r in result.rounds if r.number not in there]
+                    if new:
+                        connection.execute(rounds.insert(), [{"result": key, "number": r.number, "record": plain(r)} for r in new])
+
+        self._guard(action)
+
+    def end(self, run: int) -> None:
+        """Marks a run as finished."""
+
+        def action() -> None:
+            with self.engine.begin() as connection:
+                connection.execute(runs.update().where(runs.c.id == run).values(ended_at=_now()))
+
+        self._guard(action)
+
+    def run(self, number: int | None = None, unfinished: bool = False) -> Run:
+        """A run by number, or the last one (the last unfinished one)."""
+
+        def action() -> Run | None:
+            query = sql.select(runs).order_by(runs.c.id.desc()).limit(1)
+            if number is not None:
+                query = query.where(runs.c.id == number)
+            if unfinished:
+                query = query.where(runs.c.ended_at.is_(None))
+            with self.engine.connect() as connection:
+                row = connection.execute(query).mappings().first()
+                return Run(**row) if row else None
+
+        found = self._guard(action)
+        if found is None:
+            wanted = f"run {number}" if number is not None else "unfinished run" if unfinished else "run"
+            raise StoreProblem(f"{self.location} holds no {wanted}")
+        return found  # type: ignore[no-any-return]  # _guard cannot carry its action's type
+
+    def results(self, run: int) -> list[Result]:
+        """All cells of a run, in the order of its plan, with their rounds."""
+
+        def action() -> list[Result]:
+            with self.engine.connect() as connection:
+                own = connection.execute(sql.select(results).where(results.c.run == run).order_by(results.c.id)).mappings().all()
+                joined = sql.select(rounds).join(results).where(results.c.run == run).order_by(rounds.c.number)
+                by_result: dict[int, list[Round]] = {}
+                for row in connection.execute(joined).mappings():
+                    by_result.setdefault(row["result"], []).append(Round.of(row["record"]))
+            return [_result(row, tuple(by_result.get(row["id"], ()))) for row in own]
+
+        return list(self._guard(action))
+
+
+def _columns(result: Result) -> dict[str, Any]:
+    return {
+        **result.cell._asdict(),
+        "status": result.status,
+        "reason": result.reason,
+        "proof": plain(result.proof) if result.proof else None,
+        "environment": result.environment,
+        "command": result.command,
+        "log": list(result.log),
+    }
+
+
+def _result(row: Any, own_rounds: tuple[Round, ...]) -> Result:
+    return Result(
+        cell=Cell(**{name: row[name] for name in Cell._fields}),
+        status=row["status"],
+        reason=row["reason"],
+        rounds=own_rounds,
+        proof=Proof(**row["proof"]) if row["proof"] else None,
+        environment=row["environment"],
+        command=row["command"],
+        log=tuple(row["log"]),
+    )
+
+
+def _line(error: Any) -> str:
+    return " ".join(str(error).split())[:200]

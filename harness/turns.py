@@ -1,0 +1,191 @@
+"""The measuring loop: one round of competitors that take turns, so that whatever the machine does hits all of them alike.
+
+Fresh workers are started, built and warmed up before the clock runs, as many side by side as have processors of their
+own. Then they stand still (SIGSTOP) unless it is their turn: an idle worker that only blocks can still spin in a thread
+pool. The order of a lap is drawn from a logged seed and reversed in the next lap (ABBA), so that a drift cancels.
+"""
+
+import datetime
+import math
+import random
+import select
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from frameworks import Cell
+from harness import host
+from harness.launcher import Launch, Worker, WorkerFailed, log_tail
+from harness.proof import FullSize
+from harness.records import Round, Turn
+
+WARM_UP_STEPS = 3
+"""As many losses are compared; PyTorch's outliers end with the 4th step, TensorFlow traces and JAX compiles in the first."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a round lasts."""
+
+    laps: int = 3
+    """At least; a median over fewer steps is not one."""
+    most_laps: int = 40
+    seconds: float = 5.0
+    """Laps go on until their turns have taken this long."""
+    turn_seconds: float = 0.1
+    """A turn is as many steps as fill this, and at least one: a turn's first step meets cold caches."""
+
+
+@dataclass
+class Competitor:
+    """One cell in a round: its worker, what it has shown so far, or why it is out."""
+
+    launch: Launch
+    worker: Worker | None = None
+    built: dict[str, Any] = field(default_factory=dict)
+    warm_up: dict[str, Any] = field(default_factory=dict)
+    turns: list[Turn] = field(default_factory=list)
+    peak: int = 0
+    failure: WorkerFailed | None = None
+    log: list[str] = field(default_factory=list)
+
+    def fail(self, failure: WorkerFailed) -> None:
+        """Ends this competitor alone; the others go on."""
+        self.failure = failure
+        if self.worker is not None:
+            self.worker.end()
+            self.log = log_tail(self.worker.log)
+
+
+def _stage(competitor: Competitor, expectation: FullSize | None) -> dict[str, Any] | None:
+    """Takes one answer of a worker that is starting, and gives its next message; None when it is ready for turns."""
+    assert competitor.worker is not None
+    reply = competitor.worker.receive()
+    if not competitor.built:
+        competitor.built = reply
+        return {"do": "warm_up", "n": WARM_UP_STEPS, "mode": competitor.launch.cell.mode}
+    competitor.warm_up = reply
+    if expectation is not None:
+        failure = expectation.failure(competitor.built["parameter_count"], reply["losses"])
+        if failure:
+            raise WorkerFailed("unequal", failure)
+    return None
+
+
+def start(competitors: list[Competitor], expectation: FullSize | None, logs: Path) -> None:
+    """Starts, builds and warms up every competitor; at its end all that have not failed stand still.
+
+    As many at a time as there are processors for, so that build and first-step times are hardly disturbed.
+    """
+    threads = competitors[0].launch.cell.threads
+    everything = host.layout(len(host.available()))
+    slots = [everything[i : i + threads] for i in range(0, len(everything) - threads + 1, threads)] or [everything]
+    waiting, running = list(competitors), dict[int, tuple[Competitor, list[int]]]()
+    while waiting or running:
+        while waiting and slots:
+            competitor, cpus = waiting.pop(0), slots.pop(0)
+            try:
+                log = logs / (competitor.launch.cell.key.replace("/", "~") + ".log")
+                log.unlink(missing_ok=True)
+                competitor.worker = Worker(competitor.launch, log)
+                competitor.worker.send(competitor.launch.message(cpus))
+                running[competitor.worker.replies] = (competitor, cpus)
+            except WorkerFailed as failure:
+                competitor.fail(failure)
+                slots.append(cpus)
+        if not running:
+            continue
+        deadline = min(c.worker.deadline for c, _ in running.values() if c.worker)
+        ready, _, _ = select.select(list(running), [], [], max(0.0, deadline - time.monotonic()))
+        late = [fd for fd, (c, _) in running.items() if c.worker and c.worker.deadline <= time.monotonic()]
+        for descriptor in {*ready, *late}:
+            competitor, cpus = running[descriptor]
+            assert competitor.worker is not None
+            try:
+                message = _stage(competitor, expectation)
+                if message:
+                    competitor.worker.send(message)
+                    continue
+                competitor.worker.pause()
+            except WorkerFailed as failure:
+                competitor.fail(failure)
+            del running[descriptor]
+            slots.append(cpus)
+
+
+def take_turns(competitors: list[Competitor], pace: Pace, seed: str, tick: Callable[[], None] = lambda: None) -> None:
+    """Laps of turns among the competitors that still stand. All workers are paused before and after."""
+    ready = [c for c in competitors if c.failure is None]
+    for competitor in ready:
+        if competitor.worker:
+            competitor.worker.move(host.layout(competitor.launch.cell.threads))
+    random.Random(seed).shuffle(ready)
+    spent, lap = 0.0, 0
+    while ready and (lap < pace.laps or (spent < pace.seconds and lap < pace.most_laps)):
+        for place, competitor in enumerate(ready if lap % 2 == 0 else ready[::-1]):
+            if competitor.failure is None:
+                spent += _turn(competitor, pace, lap, place)
+                tick()
+        ready = [c for c in ready if c.failure is None]
+        lap += 1
+
+
+def _turn(competitor: Competitor, pace: Pace, lap: int, place: int) -> float:
+    worker = competitor.worker
+    assert worker is not None
+    known = competitor.turns[-1].seconds[-1] if competitor.turns else competitor.warm_up["seconds"][-1]
+    n = max(1, math.ceil(pace.turn_seconds / max(known, 1e-6)))
+    try:
+        worker.send({"do": "steps", "n": min(n, 10_000)})
+        worker.resume()
+        reply = worker.receive()
+        worker.pause()
+    except WorkerFailed as failure:
+        competitor.fail(failure)
+        return 0.0
+    competitor.peak = max(competitor.peak, reply.pop("peak_memory_bytes"))
+    competitor.turns.append(Turn(lap=lap, place=place, **reply))
+    return float(reply["wall_seconds"])
+
+
+def run_round(
+    launches: list[Launch],
+    number: int,
+    expectation: FullSize | None,
+    pace: Pace,
+    seed: str,
+    logs: Path,
+    tick: Callable[[], None] = lambda: None,
+) -> dict[Cell, Round | Competitor]:
+    """One round of cells with the same workload and threads: a `Round` for each that was measured, else how it failed.
+
+    Whatever happens, no worker is left behind.
+    """
+    competitors = [Competitor(launch) for launch in launches]
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    try:
+        start(competitors, expectation, logs)
+        take_turns(competitors, pace, seed, tick)
+    finally:
+        for competitor in competitors:
+            if competitor.worker is not None:
+                competitor.worker.end()
+    rivals = [c.launch.cell.key for c in competitors if c.failure is None]
+    return {c.launch.cell: c if c.failure else _record(c, number, started, rivals) for c in competitors}
+
+
+def _record(competitor: Competitor, number: int, started: str, rivals: list[str]) -> Round:
+    return Round(
+        number=number,
+        started_at=started,
+        rivals=rivals,
+        cpus=host.layout(competitor.launch.cell.threads),
+        load_seconds=competitor.built["load_seconds"],
+        build_seconds=competitor.built["build_seconds"],
+        warm_up_seconds=competitor.warm_up["seconds"],
+        losses=competitor.warm_up["losses"],
+        peak_memory_bytes=max(competitor.peak, competitor.warm_up["peak_memory_bytes"]),
+        turns=competitor.turns,
+    )

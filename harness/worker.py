@@ -1,0 +1,224 @@
+"""The worker: one fresh process that builds one cell at a time and owns the clock.
+
+It runs in a framework's own interpreter, so it needs only the standard library, numpy and that framework, and is valid
+Python 3.6. It takes one JSON message a line from one pipe and answers each with one line on another; stdout and stderr
+stay the framework's. What it does not know: other competitors, rounds, statistics, the store.
+
+By hand: `python worker.py --steps 10 '<the build message, as "stepbench show CELL" prints it>'`.
+"""
+
+import json
+import os
+import sys
+import time
+
+if os.path.basename(__file__) == os.path.basename(sys.argv[0]):
+    sys.path.pop(0)  # this folder must not hide modules of the standard library
+
+OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "out of memory", "resource_exhausted", "memoryerror")
+
+
+def import_by_path(name, path):
+    """Imports a package folder or a module file without putting its surroundings on sys.path."""
+    import importlib.util
+
+    folder = os.path.isdir(path)
+    spec = importlib.util.spec_from_file_location(
+        name, os.path.join(path, "__init__.py") if folder else path, submodule_search_locations=[path] if folder else None
+    )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+class Worker:
+    """The verbs of the protocol; each takes its message and gives back the answer."""
+
+    def __init__(self):
+        self.built = None
+        self.clock = time.perf_counter
+
+    def build(self, message):
+        """Prepares the process (affinity, memory limit), imports the framework, builds the cell."""
+        if message.get("cpus") and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, message["cpus"])
+        if message.get("memory_limit"):
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_DATA, (message["memory_limit"], message["memory_limit"]))
+        begin = self.clock()
+        for package in ("workloads", "frameworks"):
+            if package not in sys.modules:
+                import_by_path(package, message[package])
+        import workloads.parameters
+        from frameworks import Cell
+
+        framework = import_by_path("frameworks._measured", message["framework_file"])
+        workload = import_by_path("workloads._measured", message["workload_file"]).workload
+        if workload.tiny is not None and workload.tiny.name == message["cell"]["workload"]:
+            workload = workload.tiny
+        cell = Cell(**message["cell"])
+        arrays = workloads.parameters.arrays(workload, cell.mini_batch, cache=message.get("arrays"))
+        loaded = self.clock()
+        self.built = None  # free what was built before
+        self.built = framework.build(workload, cell, arrays)
+        del arrays
+        seconds = self.clock() - loaded
+        reset_peak_memory()
+        return {
+            "load_seconds": loaded - begin,
+            "build_seconds": seconds,
+            "parameter_count": int(self.built.read("parameter_count")),
+            "python": sys.version.split()[0],
+        }
+
+    def warm_up(self, message):
+        """The first steps, one by one, each with its loss: they prove the full-size network and are never in an estimate."""
+        seconds, losses = [], []
+        for _ in range(message["n"]):
+            begin = self.clock()
+            self.built.step(1)
+            seconds.append(self.clock() - begin)
+            if message["mode"] == "train":
+                losses.append(float(self.built.read("loss")))
+        return {"seconds": seconds, "losses": losses, "peak_memory_bytes": peak_memory()}
+
+    def steps(self, message):
+        """A turn: n steps, each timed by itself from call to fence."""
+        clock, step = self.clock, self.built.step
+        seconds = []
+        before, cpu, begin = usage(), time.process_time(), clock()
+        for _ in range(message["n"]):
+            start = clock()
+            step(1)
+            seconds.append(clock() - start)
+        wall, cpu, after = clock() - begin, time.process_time() - cpu, usage()
+        start = clock()
+        step(0)
+        return {
+            "seconds": seconds,
+            "wall_seconds": wall,
+            "cpu_seconds": cpu,
+            "fence_seconds": clock() - start,
+            "major_faults": after[0] - before[0],
+            "minor_faults": after[1] - before[1],
+            "involuntary_switches": after[2] - before[2],
+            "peak_memory_bytes": peak_memory(),
+        }
+
+    def read(self, message):
+        """Arrays go to an .npz file, numbers into the answer."""
+        found = self.built.read(message["what"])
+        if "file" not in message:
+            return {"value": float(found)}
+        import numpy
+
+        arrays = found if isinstance(found, dict) else {message["what"]: found}
+        numpy.savez(message["file"], **{name: numpy.asarray(array) for name, array in arrays.items()})
+        return {}
+
+
+def usage():
+    """Major faults, minor faults, involuntary context switches so far, of all threads."""
+    try:
+        import resource
+    except ImportError:  # not on this platform
+        return (0, 0, 0)
+    now = resource.getrusage(resource.RUSAGE_SELF)
+    return (now.ru_majflt, now.ru_minflt, now.ru_nivcsw)
+
+
+def reset_peak_memory():
+    """Peak memory counts from here: what building needed in passing is not the step's."""
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # proc(5): resets VmHWM
+    except OSError:
+        pass
+
+
+def peak_memory():
+    """Largest resident set since the build, in bytes."""
+    try:
+        with open("/proc/self/status") as file:
+            for line in file:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def failure(error):
+    """An exception as an answer: which status, and why, in one line."""
+    text = " ".join("{}: {}".format(type(error).__name__, error).split())
+    if type(error).__name__ == "Unsupported":
+        return {"error": "unsupported", "reason": str(error)}
+    if any(sign in text.lower() for sign in OUT_OF_MEMORY):
+        return {"error": "out-of-memory", "reason": text[:300]}
+    return {"error": "crashed", "reason": text[:300]}
+
+
+def answer(worker, message):
+    try:
+        return getattr(worker, message["do"])(message)
+    except Exception as error:
+        import traceback
+
+        if type(error).__name__ != "Unsupported":
+            traceback.print_exc()
+        return failure(error)
+
+
+def end_with_parent():
+    """If the harness is killed, so is this process, even while it is stopped (Linux)."""
+    if sys.platform.startswith("linux"):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL
+    try:  # when memory runs out, the kernel takes this process, not its neighbours
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("1000")
+    except OSError:
+        pass
+
+
+def serve(requests, replies):
+    """Answers messages until the pipe ends."""
+    end_with_parent()
+    worker = Worker()
+    with os.fdopen(requests, "r") as source, os.fdopen(replies, "w") as sink:
+        for line in source:
+            sink.write(json.dumps(answer(worker, json.loads(line))) + "\n")
+            sink.flush()
+
+
+def by_hand(message, n):
+    """Builds, warms up and times n steps of one cell, and prints each answer."""
+    worker = Worker()
+    for request in (message, {"do": "warm_up", "n": 3, "mode": message["cell"]["mode"]}, {"do": "steps", "n": n}):
+        reply = answer(worker, request)
+        print(json.dumps(reply))
+        if "error" in reply:
+            return 1
+    return 0
+
+
+def main(arguments):
+    if len(arguments) == 3 and arguments[0] == "--pipe":
+        serve(int(arguments[1]), int(arguments[2]))
+        return 0
+    if len(arguments) == 3 and arguments[0] == "--steps":
+        return by_hand(json.loads(arguments[2]), int(arguments[1]))
+    print(__doc__)
+    return 2
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(code)  # frameworks with threads of their own may hang or abort in their exit handlers

@@ -1,0 +1,67 @@
+"""One flat object per cell, as `--format json` prints it and every other report reads it (schema: cell.schema.json)."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+import frameworks
+import workloads
+from harness.records import Result
+from harness.statistics import estimate
+from workloads import cost
+
+SPARE_THREADS = 0.1
+"""A cell that keeps more processors busy than its threads and this is marked: its thread count was not kept."""
+
+
+def cell_object(result: Result) -> dict[str, Any]:
+    """A result for machines. Seconds, bytes, FLOP; None where a thing was not measured or cannot be trusted."""
+    cell, rounds = result.cell, result.rounds
+    trusted = result.status == "ok" and bool(rounds)
+    found = estimate([r.seconds_per_step for r in rounds]) if trusted else None
+    flops = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode)
+    return {
+        **cell._asdict(),
+        "status": result.status,
+        "reason": result.reason,
+        "seconds_per_step": {"estimate": found.estimate, "low": found.low, "high": found.high} if found else None,
+        "rounds": len(rounds),
+        "steps": sum(len(r.steps) for r in rounds),
+        "samples_per_second": cell.mini_batch / found.estimate if found else None,
+        "flops_per_step": flops,
+        "flops_per_second": flops / found.estimate if found else None,
+        "peak_memory_bytes": max((r.peak_memory_bytes for r in rounds), default=None),
+        "build_seconds": median(r.build_seconds for r in rounds) if rounds else None,
+        "first_step_seconds": median(r.warm_up_seconds[0] for r in rounds) if rounds else None,
+        "cpu_per_wall": median(r.cpu_per_wall for r in rounds) if rounds else None,
+        "marks": marks(result),
+        "versions": versions(result),
+        "equal_work": {"max_relative_error": result.proof.max_relative_error, "parameter": result.proof.parameter} if result.proof else None,
+    }
+
+
+def marks(result: Result) -> list[str]:
+    """What a reader must know about a number that is shown."""
+    found = []
+    if result.rounds:
+        busy = median(r.cpu_per_wall for r in result.rounds)
+        if busy > result.cell.threads + SPARE_THREADS:
+            found.append(f"kept {busy:.2f} processors busy, more than its {result.cell.threads} thread(s)")
+        if len(result.rounds) == 1 and result.status == "ok":
+            found.append("one round: no interval")
+    return found
+
+
+def versions(result: Result) -> dict[str, str]:
+    """Python, numpy and the framework, as installed."""
+    packages = result.environment.get("packages", {})
+    python = result.environment.get("python_version", "")
+    module = frameworks.discover().get(result.cell.framework)
+    wanted = module.framework.distribution if module else result.cell.framework
+    found = {name: version for name, version in packages.items() if name == "numpy" or name.split("-")[0] == wanted and "_" not in name}
+    return {**({"python": python} if python else {}), **found}
+
+
+def objects(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """All cells of a run."""
+    return [cell_object(result) for result in results]

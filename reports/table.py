@@ -1,0 +1,241 @@
+"""The timing table: workload x framework down, thread counts across, seconds per mini-batch.
+
+The best of a row is bold; what ties with it is marked, since a difference that has not been shown is none. What was not
+measured is a dash with a footnote.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+import frameworks
+import workloads
+from harness.records import Result
+from harness.statistics import estimate, ratio, ties, unpaired_ratio
+from reports.cells import marks, objects
+
+FORMATS = ("terminal", "markdown", "csv", "json")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One place of the table."""
+
+    number: str
+    """Seconds with as many digits as are known, and the interval; a dash where there is none."""
+    best: bool
+    """Fastest of its row."""
+    tie: bool
+    """Not shown to be slower than the row's best."""
+    notes: tuple[int, ...]
+    """Footnotes."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of entries by column heading, and what stands below."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, str, list[Entry]]]
+    """Workload, framework, an entry a column."""
+    footnotes: list[str]
+    verdicts: list[str]
+
+
+def seconds(value: float) -> str:
+    """Three significant digits, never in exponent form."""
+    digits = max(0, 3 - len(str(int(value)))) if value >= 1 else 3
+    while value < 10 ** (2 - digits) and digits < 9:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def medians(result: Result) -> dict[int, float]:
+    """Seconds per step by round number."""
+    return {r.number: r.seconds_per_step for r in result.rounds}
+
+
+def label(result: Result) -> str:
+    """The framework's title, and the variant where it is not the default."""
+    module = frameworks.discover().get(result.cell.framework)
+    title = module.framework.title if module else result.cell.framework
+    return title if result.cell.variant == "default" else f"{title}, {result.cell.variant}"
+
+
+def make(results: Sequence[Result]) -> Table:
+    """The table of a run's results, in their order."""
+    known = workloads.discover()
+    footnotes: list[str] = []
+
+    def note(text: str) -> int:
+        if text not in footnotes:
+            footnotes.append(text)
+        return footnotes.index(text) + 1
+
+    kinds = list(dict.fromkeys((r.cell.device, r.cell.threads) for r in results))
+    several = {field for field in ("mode", "mini_batch") if len({(r.cell.workload, getattr(r.cell, field)) for r in results}) > len({r.cell.workload for r in results})}
+    rows = []
+    for key in dict.fromkeys((r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.framework, r.cell.variant) for r in results):
+        own = {(r.cell.device, r.cell.threads): r for r in results if (r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.framework, r.cell.variant) == key}
+        trusted = {place: r for place, r in own.items() if r.status == "ok" and r.rounds}
+        best = min(trusted, key=lambda place: estimate(list(medians(trusted[place]).values())).estimate, default=None)
+        entries = []
+        for place in kinds:
+            result = own.get(place)
+            if result is None:
+                entries.append(Entry("", False, False, ()))
+            elif place not in trusted:
+                entries.append(Entry("-", False, False, (note(f"{result.status}: {result.reason}" if result.reason else result.status),)))
+            else:
+                found = estimate(list(medians(result).values()))
+                tie = place != best and best is not None and ties(unpaired_ratio(list(medians(result).values()), list(medians(trusted[best]).values())))
+                shown = seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
+                notes = tuple(note(mark) for mark in marks(result))
+                entries.append(Entry(shown, place == best and len(trusted) > 1, tie, notes))
+        workload = known.get(key[0])
+        title = workload.title if workload else key[0]
+        extra = "".join(f", {text}" for field, text in (("mode", key[1]), ("mini_batch", f"mini-batch {key[2]}")) if field in several)
+        rows.append((title + extra, label(next(iter(own.values()))), entries))
+    columns = tuple(f"{'CPU' if device == 'cpu' else device}, {threads} thread{'s' if threads > 1 else ''}" for device, threads in kinds)
+    for name, variant in dict.fromkeys((r.cell.framework, r.cell.variant) for r in results if r.cell.variant != "default"):
+        found_module = frameworks.discover().get(name)
+        if found_module and variant in found_module.framework.variants:
+            footnotes.append(describe(found_module.framework, variant))
+    modes = {r.cell.mode for r in results}
+    title = "Seconds per mini-batch" + (", inference" if modes == {"infer"} else ", training" if modes == {"train"} else "")
+    return Table(title, columns, rows, footnotes, verdicts(results))
+
+
+def describe(framework: frameworks.Framework, variant: str) -> str:
+    """What a variant is and sets, in one line."""
+    found = framework.variants[variant]
+    sets = [f"{name}={value}" for name, value in {**found.environment, **found.settings}.items()]
+    return f"{framework.title}, {variant}: {found.description}" + (f" ({', '.join(sets)})" if sets else "")
+
+
+def verdicts(results: Sequence[Result]) -> list[str]:
+    """Who is fastest at each workload and thread count, by the rounds that both took part in; ties are said to be ties."""
+    lines = []
+    contests = dict.fromkeys((r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.device, r.cell.threads) for r in results)
+    for contest in contests:
+        rivals = [
+            r
+            for r in results
+            if (r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.device, r.cell.threads) == contest and r.status == "ok" and r.rounds
+        ]
+        if len(rivals) < 2:
+            continue
+        rivals.sort(key=lambda r: estimate(list(medians(r).values())).estimate)
+        first, others = rivals[0], rivals[1:]
+        compared = [(r, ratio(medians(r), medians(first))) for r in others]
+        level = [label(r) for r, found in compared if found is None or ties(found)]
+        behind = [(r, found) for r, found in compared if found is not None and not ties(found)]
+        workload = workloads.discover().get(contest[0])
+        where = f"{workload.title if workload else contest[0]}, {contest[4]} thread{'s' if contest[4] > 1 else ''}"
+        line = f"{where}: {' = '.join([label(first), *level])}" + (" tie" if level else " is fastest")
+        if behind:
+            line += "; " + ", ".join(f"{label(r)} takes {f.estimate:.2f}x ({f.low:.2f}-{f.high:.2f})" for r, f in behind)
+        lines.append(line)
+    return lines
+
+
+def _text(entry: Entry, bold: str) -> str:
+    number = f"{bold}{entry.number}{bold}" if entry.best and bold else entry.number
+    notes = "".join(f" [{n}]" for n in entry.notes)
+    return number + (" =" if entry.tie else "") + notes
+
+
+LEGEND = "bold: fastest of its row; =: not shown to be slower than that; ±: half the 95 % interval"
+
+
+def to_markdown(table: Table) -> str:
+    """A Markdown table with its legend, verdicts and footnotes."""
+    head = ["workload", "framework", *table.columns]
+    lines = [f"**{table.title}**", "", "| " + " | ".join(head) + " |", "| " + " | ".join(["---", "---", *["---:"] * len(table.columns)]) + " |"]
+    lines += ["| " + " | ".join([workload, framework, *(_text(e, "**") for e in entries)]) + " |" for workload, framework, entries in table.rows]
+    lines += ["", LEGEND, ""]
+    lines += [f"- {verdict}" for verdict in table.verdicts] + [""]
+    lines += [f"- [{n}] {text}" for n, text in enumerate(table.footnotes, start=1)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_rich(table: Table) -> RichTable:
+    """For the terminal."""
+    shown = RichTable(title=table.title, caption=LEGEND, title_justify="left", caption_justify="left")
+    shown.add_column("workload", no_wrap=True)
+    shown.add_column("framework", no_wrap=True)
+    for column in table.columns:
+        shown.add_column(column, justify="right", no_wrap=True)
+    before = ""
+    for workload, framework, entries in table.rows:
+        if before and workload != before:
+            shown.add_section()
+        texts = [f"[bold]{escape(_text(e, ''))}[/bold]" if e.best else escape(_text(e, "")) for e in entries]
+        shown.add_row(workload if workload != before else "", framework, *texts)
+        before = workload
+    return shown
+
+
+def to_frame(results: Sequence[Result]) -> pd.DataFrame:
+    """One row a cell; nested objects become columns such as seconds_per_step.low; versions stay JSON."""
+    rows: list[dict[str, Any]] = []
+    for found in objects(results):
+        found["versions"] = json.dumps(found["versions"])
+        found["marks"] = "; ".join(found["marks"])
+        for nested, keys in (("seconds_per_step", ("estimate", "low", "high")), ("equal_work", ("max_relative_error", "parameter"))):
+            values = found.pop(nested) or {}
+            found |= {f"{nested}.{key}": values.get(key) for key in keys}
+        rows.append(found)
+    return pd.DataFrame(rows)
+
+
+def proofs(results: Sequence[Result]) -> RichTable:
+    """The largest error of every framework, variant and workload, and its share of the bound."""
+    shown = RichTable(title="Proof of equal work", caption="error relative to the update; share: error over its bound, at most 1", title_justify="left", caption_justify="left")
+    for heading in ("framework", "workload", "result", "largest error", "at", "share of bound"):
+        shown.add_column(heading, no_wrap=heading != "result", justify="right" if heading in ("largest error", "share of bound") else "left")
+    for r in results:
+        workload = workloads.discover()[r.cell.workload].title
+        if r.proof is None:
+            shown.add_row(label(r), workload, escape(f"{r.status}: {r.reason}"), "", "", "")
+        else:
+            verdict = "equal" if r.proof.equal else escape(f"UNEQUAL: {r.proof.reason}")
+            shown.add_row(label(r), workload, verdict, f"{r.proof.max_relative_error:.1e}", r.proof.parameter, f"{r.proof.worst_share_of_bound:.2f}")
+    return shown
+
+
+def record(result: Result) -> str:
+    """One cell in plain words, with every round."""
+    cell = result.cell
+    lines = [cell.key, f"status       {result.status}" + (f": {result.reason}" if result.reason else "")]
+    if result.proof:
+        word = "equal" if result.proof.equal else f"UNEQUAL: {result.proof.reason}"
+        lines.append(f"equal work   {word}; largest error {result.proof.max_relative_error:.1e} at {result.proof.parameter}")
+    module = frameworks.discover().get(cell.framework)
+    if module and cell.variant in module.framework.variants:
+        lines.append(f"variant      {describe(module.framework, cell.variant)}")
+    if result.environment:
+        lines.append(f"environment  {result.environment.get('digest')}, {result.environment.get('build')}, Python {result.environment.get('python_version')}")
+    if result.rounds:
+        found = estimate([r.seconds_per_step for r in result.rounds])
+        interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
+        lines.append(f"estimate     {seconds(found.estimate)} s per mini-batch{interval}")
+        lines += [f"mark         {mark}" for mark in marks(result)]
+        lines.append("round  median s  steps  first step s  build s  busy processors  peak MB  losses of the first steps")
+        for r in result.rounds:
+            losses = " ".join(f"{loss:.6g}" for loss in r.losses)
+            lines.append(
+                f"{r.number:5}  {r.seconds_per_step:8.4f}  {len(r.steps):5}  {r.warm_up_seconds[0]:12.3f}  {r.build_seconds:7.2f}"
+                f"  {r.cpu_per_wall:15.2f}  {r.peak_memory_bytes / 1e6:7.0f}  {losses}"
+            )
+    if result.log:
+        lines += ["last lines of its log:", *(f"  {line}" for line in result.log)]
+    if result.command:
+        lines += ["by hand:", f"  {result.command}"]
+    return "\n".join(lines) + "\n"
