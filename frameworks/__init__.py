@@ -72,8 +72,7 @@ class Cell(NamedTuple):
     """`train`: forward, loss, backward, update. `infer`: forward to the logits."""
 
     @property
-    def key(self):
-        # type: () -> str
+    def key(self) -> str:
         """The cell in one word, as `stepbench show` takes it."""
         return "{}/{}/{}/{}/{}t/b{}/{}/{}".format(*self)
 
@@ -81,16 +80,14 @@ class Cell(NamedTuple):
 class Step:
     """What `build` returns: the object that is proven equal and then timed. (Here for its documentation; not a base.)"""
 
-    def step(self, n):
-        # type: (int) -> None
+    def step(self, n: int) -> None:
         """Run n steps; return only when every updated parameter, or in mode `infer` every logit, has been computed.
 
         step(0) right after takes almost no time: nothing may be left to wait for.
         """
         raise NotImplementedError
 
-    def read(self, what):
-        # type: (str) -> Any
+    def read(self, what: str) -> Any:
         """After the last step, `what` is one of
 
         "loss": float, the last step's mean cross-entropy before its update (mode `train`);
@@ -101,8 +98,7 @@ class Step:
         raise NotImplementedError
 
 
-def discover():
-    # type: () -> Dict[str, Any]
+def discover() -> Dict[str, Any]:
     """Every framework module by name: the file's name, or the entry point's."""
     found = {}
     for file in sorted(os.listdir(os.path.dirname(os.path.abspath(__file__)))):

@@ -31,9 +31,10 @@ framework = Framework(
     variants={
         "default": Variant("the step compiled by jax.jit; LSTM by lax.scan"),
         "tuned": Variant(
-            "parameters donated, 1x1 convolutions as matrix products; memory kept by the allocator between steps",
+            "parameters donated, products over two axes (1x1 convolutions too), derivatives of pooling, LSTM and loss written by hand; "
+            "memory kept by the allocator between steps",
             environment=ALLOCATOR,
-            settings={"donate": True, "product": True},
+            settings={"donate": True, "flat": True, "pool": "by hand", "lstm": "by hand", "loss": "by mask"},
         ),
         "eager": Variant("operation by operation, no jax.jit", settings={"jit": False}),
     },
@@ -104,9 +105,7 @@ class Network:
 
         def objective(parameters: Any) -> Any:
             new = dict(statistics)
-            predicted = jax.nn.log_softmax(self.forward(self.nodes, parameters, new, x))
-            picked = jax.numpy.take_along_axis(predicted, labels[..., None], axis=-1)
-            return -picked.mean(), new
+            return self.cross_entropy(self.forward(self.nodes, parameters, new, x), labels), new
 
         (loss, statistics), gradients = jax.value_and_grad(objective, has_aux=True)(parameters)
         updated = jax.tree_util.tree_map(lambda p, g: p - self.learning_rate * g, parameters, gradients)
@@ -137,7 +136,7 @@ class Network:
                 body, shortcut = (self.forward(branch, parameters, statistics, x) for branch in (node.body, node.shortcut))
                 x = body + shortcut
             elif isinstance(layer, Dense):
-                x = x @ own["weight"] + own["bias"]
+                x = self.product(x, own["weight"], own["bias"])
             elif isinstance(layer, Conv2d):
                 x = self.convolution(layer, own["weight"], x)
                 x = x + own["bias"] if layer.bias else x
@@ -158,12 +157,26 @@ class Network:
             elif isinstance(layer, LSTM):
                 x = self.lstm(own, x)
             else:
-                raise Unsupported("{} is not implemented for JAX".format(type(layer).__name__))
+                raise Unsupported(f"{type(layer).__name__} is not implemented for JAX")
         return x
 
+    def cross_entropy(self, logits: Any, labels: Any) -> Any:
+        """By mask: the gradient is then one fused pass over the logits, without a scatter into zeros."""
+        jax = self.jax
+        if self.settings.get("loss") == "by mask":
+            wanted = jax.numpy.arange(logits.shape[-1]) == labels[..., None]
+            return (jax.nn.logsumexp(logits, axis=-1) - jax.numpy.where(wanted, logits, 0).sum(axis=-1)).mean()
+        return -jax.numpy.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], axis=-1).mean()
+
+    def product(self, x: Any, weight: Any, bias: Any = 0.0) -> Any:
+        """Over the last axis; flat, since the gradient of a product with more axes costs XLA transposed copies."""
+        if not self.settings.get("flat"):
+            return x @ weight + bias
+        return (x.reshape(-1, x.shape[-1]) @ weight + bias).reshape(x.shape[:-1] + weight.shape[-1:])
+
     def convolution(self, layer: Any, weight: Any, x: Any) -> Any:
-        if self.settings.get("product") and layer.kernel == 1 and not layer.padding:
-            return x[:, :: layer.stride, :: layer.stride] @ weight[0, 0]
+        if self.settings.get("flat") and layer.kernel == 1 and not layer.padding:
+            return self.product(x[:, :: layer.stride, :: layer.stride], weight[0, 0])
         order = ("NHWC", "HWIO", "NHWC")
         return self.jax.lax.conv_general_dilated(
             x, weight, (layer.stride,) * 2, [(layer.padding,) * 2] * 2, dimension_numbers=order
@@ -171,6 +184,8 @@ class Network:
 
     def pool(self, layer: Any, x: Any) -> Any:
         lax = self.jax.lax
+        if self.settings.get("pool") == "by hand":
+            return max_pool(self.jax, layer)(x)
         padding = [(0, 0), (layer.padding,) * 2, (layer.padding,) * 2, (0, 0)]
         window, strides = ((1, n, n, 1) for n in (layer.kernel, layer.stride))
         return lax.reduce_window(x, -float("inf"), lax.max, window, strides, padding)
@@ -190,14 +205,92 @@ class Network:
     def lstm(self, own: Any, x: Any) -> Any:
         """Time-major inside; the product with the input is one for all time steps."""
         jax = self.jax
-        projected = x.transpose(1, 0, 2) @ own["weight_input"] + own["bias"]
+        projected = self.product(x.transpose(1, 0, 2), own["weight_input"], own["bias"])
+        rule = recurrence_by_hand if self.settings.get("lstm") == "by hand" else recurrence
+        return rule(jax)(projected, own["weight_hidden"])[0].transpose(1, 0, 2)
 
+
+def recurrence(jax: Any) -> Any:
+    """The steps in time of an LSTM: (what the inputs add to the gates, weight) -> (h, c, the four gates), time-major."""
+
+    def forward(projected: Any, weight: Any) -> Any:
         def advance(state: Any, z: Any) -> Any:
             h, c = state
-            i, f, g, o = jax.numpy.split(z + h @ own["weight_hidden"], 4, axis=1)
-            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jax.numpy.tanh(g)
-            h = jax.nn.sigmoid(o) * jax.numpy.tanh(c)
-            return (h, c), h
+            i, f, g, o = jax.numpy.split(z + h @ weight, 4, axis=1)
+            i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.numpy.tanh(g), jax.nn.sigmoid(o)
+            c = f * c + i * g
+            h = o * jax.numpy.tanh(c)
+            return (h, c), (h, c, i, f, g, o)
 
-        zero = jax.numpy.zeros((x.shape[0], own["weight_hidden"].shape[0]), x.dtype)
-        return jax.lax.scan(advance, (zero, zero), projected)[1].transpose(1, 0, 2)
+        zero = jax.numpy.zeros((projected.shape[1], weight.shape[0]), projected.dtype)
+        return jax.lax.scan(advance, (zero, zero), projected)[1]
+
+    return forward
+
+
+def recurrence_by_hand(jax: Any) -> Any:
+    """The same, with the weight's gradient as one product after the scan, where JAX adds up one for every time step."""
+    run, numpy = recurrence(jax), jax.numpy
+
+    def forward(projected: Any, weight: Any) -> Any:
+        kept = run(projected, weight)
+        return kept[:1], (kept, weight)
+
+    def backward(saved: Any, gradient: Any) -> Any:
+        (h, c, i, f, g, o), weight = saved
+
+        def retreat(state: Any, kept: Any) -> Any:
+            dh, dc = state
+            d, c, before, i, f, g, o = kept
+            dh, tanh = dh + d, numpy.tanh(c)
+            dc = dc + dh * o * (1 - tanh * tanh)
+            parts = dc * g * i * (1 - i), dc * before * f * (1 - f), dc * i * (1 - g * g), dh * tanh * o * (1 - o)
+            dz = numpy.concatenate(parts, axis=1)
+            return (dz @ weight.T, dc * f), dz
+
+        h_before, c_before = (numpy.concatenate((numpy.zeros_like(a[:1]), a[:-1])) for a in (h, c))
+        zero = numpy.zeros_like(h[0])
+        dz = jax.lax.scan(retreat, (zero, zero), (gradient[0], c, c_before, i, f, g, o), reverse=True)[1]
+        flat = dz.reshape(-1, dz.shape[-1])
+        return dz, h_before.reshape(-1, h.shape[-1]).T @ flat
+
+    rule = jax.custom_vjp(lambda projected, weight: forward(projected, weight)[0])
+    rule.defvjp(forward, backward)
+    return rule
+
+
+def max_pool(jax: Any, layer: Any) -> Any:
+    """Max-pooling that keeps which place won (the first of equals), since XLA's select-and-scatter is slow on the CPU."""
+    numpy, kernel, stride, padding = jax.numpy, layer.kernel, layer.stride, layer.padding
+    places = [(row, column) for row in range(kernel) for column in range(kernel)]
+
+    def reach(size: int) -> int:
+        """Rows from the first to the last that one place in the kernel meets."""
+        return (size + 2 * padding - kernel) // stride * stride + 1
+
+    def forward(x: Any) -> Any:
+        height, width = (reach(size) for size in x.shape[1:3])
+        around = (padding, padding)
+        x_padded = numpy.pad(x, ((0, 0), around, around, (0, 0)), constant_values=-numpy.inf)
+        y, winner = numpy.full((), -numpy.inf, x.dtype), numpy.uint8(0)
+        for k, (row, column) in enumerate(places):
+            candidate = x_padded[:, row : row + height : stride, column : column + width : stride]
+            y, winner = numpy.maximum(y, candidate), numpy.where(candidate > y, numpy.uint8(k), winner)
+        return y, (winner, x.shape[1:3])
+
+    def backward(saved: Any, d: Any) -> Any:
+        """Spreads each place's share out over the input (a negative pad cuts the rim off) and adds up."""
+        winner, (height, width) = saved
+        dx = 0.0
+        for k, (row, column) in enumerate(places):
+            edges = [
+                (start - padding, size - (start - padding) - reach(size), stride - 1)
+                for start, size in ((row, height), (column, width))
+            ]
+            share = numpy.where(winner == k, d, 0)
+            dx = dx + jax.lax.pad(share, numpy.zeros((), d.dtype), [(0, 0, 0)] + edges + [(0, 0, 0)])
+        return (dx,)
+
+    rule = jax.custom_vjp(lambda x: forward(x)[0])
+    rule.defvjp(forward, backward)
+    return rule

@@ -192,7 +192,7 @@ def named(nodes: Tuple[Node, ...], model: Any) -> Tuple[Dict[str, Any], Dict[str
     def find(node: Node, name: str) -> Any:
         key = name.partition(".")[2]
         key = "l0_i2h_bias" if key == "bias" and isinstance(node.layer, LSTM) else KEYS.get(key, key)
-        return found["{}_{}".format(node.name, key)]
+        return found[f"{node.name}_{key}"]
 
     parameters, statistics = {}, {}  # type: Dict[str, Any], Dict[str, Any]
     for node in flatten(nodes):

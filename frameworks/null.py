@@ -90,10 +90,14 @@ def take_all_processors() -> None:
     import threading
 
     everything = range(os.cpu_count() or 1)
-    work = ("sha256", b"", b"", 50000)
     threads = []
+
+    def hash_anywhere() -> None:
+        os.sched_setaffinity(0, everything)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 50000)
+
     for _ in everything:
-        threads.append(threading.Thread(target=lambda: (os.sched_setaffinity(0, everything), hashlib.pbkdf2_hmac(*work))))
+        threads.append(threading.Thread(target=hash_anywhere))
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -48,7 +48,7 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Reference":
 
 
 class Reference:
-    """Forward, backward and update in plain numpy; `gradients` holds the last step's, by full parameter name."""
+    """Forward, backward and update in plain numpy; `gradients` holds the last step's, times the learning rate, by full name."""
 
     def __init__(self, workload: Workload, arrays: Arrays, dtype: str, training: bool = True) -> None:
         import numpy
@@ -60,9 +60,9 @@ class Reference:
         self.statistics = {name: numpy.array(array, dtype) for name, array in arrays.statistics.items()}
         self.input = numpy.array(arrays.input, None if vocabulary(workload) else dtype)
         self.labels = numpy.array(arrays.labels)
-        self.gradients = {}  # type: Dict[str, Any]
+        self.gradients: Dict[str, Any] = {}
         self.loss = float("nan")
-        self.logits = None  # type: Any
+        self.logits: Any = None
 
     def step(self, n: int) -> None:
         for _ in range(n):
@@ -84,7 +84,7 @@ class Reference:
 
     def forward(self, nodes: Tuple[Node, ...], x: Any) -> Tuple[Any, List[Any]]:
         """The output, and per node what its backward pass needs."""
-        saved = []
+        saved: List[Any] = []
         for node in nodes:
             if isinstance(node.layer, Residual):
                 body, body_saved = self.forward(node.body, x)
@@ -390,7 +390,7 @@ def lstm_backward(net: Reference, node: Node, kept: Any, d: Any, wanted: bool) -
     return (flat @ net.get(node, "weight_input")).reshape(time, n, features).transpose(1, 0, 2) if wanted else None
 
 
-LAYERS = {
+LAYERS: Dict[Any, Tuple[Any, Any]] = {
     Dense: (dense_forward, dense_backward),
     Conv2d: (conv_forward, conv_backward),
     MaxPool: (pool_forward, pool_backward),
@@ -401,4 +401,4 @@ LAYERS = {
     Flatten: (flatten_forward, flatten_backward),
     Embedding: (embedding_forward, embedding_backward),
     LSTM: (lstm_forward, lstm_backward),
-}  # type: Dict[Any, Tuple[Any, Any]]
+}

@@ -25,8 +25,6 @@ from workloads.layers import (
 )
 from workloads.parameters import Arrays
 
-TUNED = {"channels_last": True, "time_major": True, "in_place": True, "update_in_backward": True}
-
 framework = Framework(
     title="PyTorch",
     distribution="torch",
@@ -39,10 +37,9 @@ framework = Framework(
     variants={
         "default": Variant("eager modules and torch.optim.SGD, as documented"),
         "tuned": Variant(
-            "eager; memory kept by the allocator between steps, channels last, time-major LSTM, in-place ReLU,"
-            " each parameter updated as soon as its gradient is there",
+            "eager; memory kept by the allocator between steps, channels last, time-major LSTM",
             environment=ALLOCATOR,
-            settings=TUNED,
+            settings={"channels_last": True, "time_major": True, "in_place": True},
         ),
         "compile": Variant("torch.compile, as documented", settings={"compile": True}),
     },
@@ -99,9 +96,6 @@ class Network:
         self.forward = torch.compile(self.model) if settings.get("compile") else self.model
         if not self.training:
             self.run = torch.inference_mode()(self.infer)  # type: Any
-        elif settings.get("update_in_backward"):
-            update_in_backward(self.model, workload.learning_rate)
-            self.run = self.backward
         else:
             self.optimizer = torch.optim.SGD(self.model.parameters(), lr=workload.learning_rate)
             self.run = self.train
@@ -110,17 +104,12 @@ class Network:
         for _ in range(n):
             self.run()
 
-    def backward(self) -> None:
-        """Forward and backward; the parameters' hooks update them."""
-        logits = self.forward(self.input)
-        loss = self.criterion(logits.flatten(0, -2), self.labels)
-        loss.backward()
-        self.loss = loss.detach()
-
     def train(self) -> None:
-        self.optimizer.zero_grad()
-        self.backward()
+        self.optimizer.zero_grad()  # sets the gradients to None
+        loss = self.criterion(self.forward(self.input).flatten(0, -2), self.labels)
+        loss.backward()
         self.optimizer.step()
+        self.loss = loss.detach()
 
     def infer(self) -> None:
         self.logits = self.forward(self.input)
@@ -133,18 +122,6 @@ class Network:
         if what == "parameter_count":
             return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         return {name: tensor.detach().contiguous().numpy().copy() for name, tensor in getattr(self, what).items()}
-
-
-def update_in_backward(model: Any, learning_rate: float) -> None:
-    """Plain SGD on each parameter as soon as its gradient is complete and still in the cache; then the gradient's memory is free."""
-
-    def update(parameter: Any) -> None:
-        parameter.detach().add_(parameter.grad, alpha=-learning_rate)
-        parameter.grad = None
-
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.register_post_accumulate_grad_hook(update)
 
 
 def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:

@@ -27,7 +27,11 @@ Exit codes: 0 done; 1 some cell could not be measured or is not equal work; 2 ba
 """
 
 store_option = click.option(
-    "--store", "location", envvar="STEPBENCH_STORE", metavar="FILE|URL", help="Where results are kept.  [env: STEPBENCH_STORE; default: a file in your data folder]"
+    "--store",
+    "location",
+    envvar="STEPBENCH_STORE",
+    metavar="FILE|URL",
+    help="Where results are kept.  [env: STEPBENCH_STORE; default: a file in your data folder]",
 )
 
 
@@ -119,13 +123,17 @@ def cli() -> None:
 def _selection(function: Any) -> Any:
     for option in reversed(
         (
-            click.option("-w", "--workload", "workload_names", multiple=True, callback=listed, shell_complete=names("workload"), help="Workload; may be repeated or comma-separated."),
-            click.option("-f", "--framework", "framework_names", multiple=True, callback=listed, shell_complete=names("framework"), help="Framework; likewise."),
+            click.option("-w", "--workload", "workload_names", multiple=True, callback=listed, shell_complete=names("workload"),
+                         help="Workload; may be repeated or comma-separated."),
+            click.option("-f", "--framework", "framework_names", multiple=True, callback=listed, shell_complete=names("framework"),
+                         help="Framework; likewise."),
             click.option("--variant", "variant_names", multiple=True, callback=listed, help="Variant (default, tuned ...), or `all`."),
-            click.option("--mode", type=click.Choice(["train", "infer"]), default="train", show_default=True, help="Training step, or forward pass only."),
+            click.option("--mode", type=click.Choice(["train", "infer"]), default="train", show_default=True,
+                         help="Training step, or forward pass only."),
             click.option("--timeout", callback=duration, default="10m", show_default=True, help="Longest wait for one answer of a worker."),
             click.option("--memory", callback=memory, metavar="BYTES", help="What one worker may take, like 2G.  [default: what is free]"),
-            click.option("--python", "python_paths", multiple=True, callback=pythons, metavar="NAME=PATH", help="Use this interpreter for a framework, as it is."),
+            click.option("--python", "python_paths", multiple=True, callback=pythons, metavar="NAME=PATH",
+                         help="Use this interpreter for a framework, as it is."),
         )
     ):  # fmt: skip
         function = option(function)
@@ -231,10 +239,10 @@ def _announce(plan: Plan, number: int, seconds: float) -> str:
     def several(kind: str) -> str:
         return ", ".join(str(x) for x in dict.fromkeys(getattr(cell, kind) for cell in plan.cells))
 
-    threads = several("threads")
     return (
-        f"Run {number}: {len(plan.cells)} cells = {several('workload')} x {several('framework')} x {several('variant')} x {threads} thread(s), "
-        f"{plan.rounds} round(s) of fresh processes; about {max(1, round(seconds / 60))} min, beside installing what is missing"
+        f"Run {number}: {len(plan.cells)} cells = {several('workload')} x {several('framework')} x {several('variant')}"
+        f" x {several('threads')} thread(s), {plan.rounds} round(s) of fresh processes;"
+        f" about {max(1, round(seconds / 60))} min, beside installing what is missing"
     )
 
 
@@ -242,7 +250,9 @@ def _announce(plan: Plan, number: int, seconds: float) -> str:
 @_selection
 @click.option("-t", "--threads", multiple=True, callback=counts, help="Thread count.  [default: all physical cores]")
 @click.option("--json", "as_json", is_flag=True, help="Print the proofs as JSON.")
-def check(workload_names: list[str], framework_names: list[str], variant_names: list[str], threads: list[int], as_json: bool, **asked: Any) -> None:
+def check(
+    workload_names: list[str], framework_names: list[str], variant_names: list[str], threads: list[int], as_json: bool, **asked: Any
+) -> None:
     """Prove equal work, and time nothing.
 
     Each framework's step on each tiny network against the float64 reference: loss, every gradient, every updated parameter

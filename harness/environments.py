@@ -29,12 +29,12 @@ from frameworks import Build, Framework
 from harness.packages import Uv, condensed, isolated, uv_program
 
 Say = Callable[[str], None]
-
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq, "!=": operator.ne}
-FOLDER = re.compile(r"(?P<framework>.+)-(?P<digest>[0-9a-f]{12})")
+FOLDER = re.compile(r".+-[0-9a-f]{12}")
 NETWORK = re.compile(r"failed to fetch|error sending request|request failed|network was disabled|timed out", re.IGNORECASE)
 DISK = re.compile(r"no space left|disk quota|read-only file system|failed to initialize cache", re.IGNORECASE)
 
+OWN = "own interpreter"  # in the place of a build's name
 PROBE = Path(__file__).with_name("probe.py").read_text()
 RECORDED = ("framework", "digest", "build", "packages", "python_version")  # in environment.json; the rest is where it lies
 
@@ -73,8 +73,7 @@ def ensure(name: str, framework: Framework, say: Say = print, python: Path | Non
     """The framework's environment, made if there is none yet; with `python`, that interpreter as it is."""
     if python is not None:
         return _own(name, framework, python)
-    ready = find(name, framework)
-    if ready:
+    if ready := find(name, framework):
         return ready
     with _disk_problems():
         root().mkdir(parents=True, exist_ok=True)
@@ -84,9 +83,8 @@ def ensure(name: str, framework: Framework, say: Say = print, python: Path | Non
 
 def find(name: str, framework: Framework) -> Environment | None:
     """The framework's environment if it is there and whole; makes nothing."""
-    link = _link(name, framework)
     try:
-        return _read(link.parent / os.readlink(link))
+        return _read(root() / os.readlink(_link(name, framework)))
     except OSError:
         return None
 
@@ -101,22 +99,20 @@ def remove(what: str) -> list[Path]:
     removed = []
     with _disk_problems():
         for folder in _folders():
-            match = FOLDER.fullmatch(folder.name)
-            if match and what in (folder.name, *match.groups()):
-                with _locked(match["framework"]), _scratch(match["framework"]) as scratch:
+            name, _, digest = folder.name.rpartition("-")
+            if what in (folder.name, name, digest):
+                with _locked(name), _scratch(name) as scratch:
                     os.rename(folder, scratch / "removed")  # at once: nobody finds a part of it
                     removed.append(folder)
-        for link in root().glob("*.*"):
-            if link.is_symlink() and not link.exists():
-                link.unlink(missing_ok=True)
+        for link in (path for path in root().glob("*.*") if path.is_symlink() and not path.exists()):
+            link.unlink(missing_ok=True)
     return removed
 
 
 def disk_bytes(environment: Environment) -> int:
     """Size of its files, each counted once; 0 for a user's own interpreter. Some may be shared with uv's cache."""
-    if environment.folder is None:
-        return 0
-    files = (os.lstat(os.path.join(folder, file)) for folder, _, names in os.walk(environment.folder) for file in names)
+    tree = os.walk(environment.folder or "")
+    files = (os.lstat(os.path.join(folder, file)) for folder, _, names in tree for file in names)
     return sum({(status.st_dev, status.st_ino): status.st_size for status in files}.values())
 
 
@@ -139,11 +135,10 @@ def _make(name: str, framework: Framework, say: Say) -> Environment:
     start = time.monotonic()
     link = _link(name, framework)
     if os.path.lexists(link):
-        say(f"{framework.title}: the environment {link.parent / os.readlink(link)} is damaged; making it again")
+        say(f"{framework.title}: the environment {root() / os.readlink(link)} is damaged; making it again")
     for leftover in root().glob(f".making-{name}.????????"):  # of makers that died: who lives holds the lock
         shutil.rmtree(leftover, ignore_errors=True)
-    program = uv_program()
-    if not program:
+    if not (program := uv_program()):
         raise EnvironmentProblem("uv, which makes the environments, is missing: install it with `pip install uv`")
     uv = Uv(program, root() / f"{name}.log")
     with _scratch(name) as scratch:
@@ -176,13 +171,12 @@ def _venv(uv: Uv, name: str, framework: Framework, folder: Path) -> None:
     python = next((path for path in _interpreters(uv, framework.python) if fits(_version(path), framework.python)), None)
     wanted = ["--python", python] if python else ["--managed-python", "--python", framework.python]
     good, output = uv("venv", "--relocatable", "--no-project", *wanted, str(folder))
-    if not good and (python or DISK.search(output)):
-        raise EnvironmentProblem(_unwritable(condensed(output)))
     if not good:
-        raise EnvironmentProblem(
-            f"{framework.title} needs Python {framework.python} and none was found: install one (`uv python install`, pyenv, "
-            f"conda), or name one that has {framework.distribution} with --python {name}=PATH"
+        missing = (
+            f"{framework.title} needs Python {framework.python} and none was found: install one (`uv python install`, pyenv, conda), "
+            f"or name one that has {framework.distribution} with --python {name}=PATH"
         )
+        raise EnvironmentProblem(_unwritable(condensed(output)) if python or DISK.search(output) else missing)
 
 
 def _interpreters(uv: Uv, specifier: str) -> Iterator[str]:
@@ -216,14 +210,14 @@ def _install(uv: Uv, name: str, framework: Framework, python: Path, say: Say) ->
     source = uv.source(python, f"{framework.distribution}=={version}", options, python.parents[3])
     say(f"{title}: {build.name} ({framework.distribution} {version})" + (f" from {source}" if source else ""))
     downloads, installs = (re.search(rf"Would {verb} (\d+ packages?)", output) for verb in ("download", "install"))
-    if downloads:
-        say(f"{title}: downloading {downloads[1]}")
+    installing = f"{title}: installing {installs[1] if installs else ''}"
+    say(f"{title}: downloading {downloads[1]}" if downloads else installing)
 
     def progress(line: str) -> None:
         if line.startswith("Downloading "):
             say(f"{title}: {line.lower()}")
-        elif line.startswith("Prepared ") and installs:
-            say(f"{title}: installing {installs[1]}")
+        elif line.startswith("Prepared ") and downloads:
+            say(installing)
 
     good, output = uv(*command, each=progress)
     if not good:
@@ -252,10 +246,9 @@ def _own(name: str, framework: Framework, python: Path) -> Environment:
     path = Path(program).absolute()  # not resolved: the Python of a virtual environment is a link
     contents = _probe(path)
     if _normal(framework.distribution) not in contents["packages"]:
-        had = f"this Python {contents['python_version']} has no {framework.distribution}"
-        raise EnvironmentProblem(f"--python {name}={python}: {had}; install it there or name another")
-    build = "own interpreter"
-    return Environment(name, path, None, _digest(build=build, **contents), build, **contents)
+        lacks = f"this Python {contents['python_version']} has no {framework.distribution}"
+        raise EnvironmentProblem(f"--python {name}={python}: {lacks}; install it there or name another")
+    return Environment(name, path, None, _digest(build=OWN, **contents), OWN, **contents)
 
 
 def _probe(python: Path) -> dict[str, Any]:
@@ -278,7 +271,7 @@ def _version(python: str) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """ "3.11.7" as (3, 11, 7), to compare."""
+    """A version to compare: (3, 11, 7)."""
     return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
@@ -287,14 +280,17 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _link(name: str, framework: Framework) -> Path:
     """The link from what is asked for to what was made for it."""
-    request = repr((framework.python, framework.builds, sysconfig.get_platform()))
-    return root() / f"{name}.{hashlib.sha256(request.encode()).hexdigest()[:12]}"
+    return root() / f"{name}.{_hash(repr((framework.python, framework.builds, sysconfig.get_platform())))}"
 
 
 def _digest(python_version: str, packages: dict[str, str], build: str) -> str:
     """Of what an environment holds."""
-    pins = sorted(f"{name}=={version}" for name, version in packages.items())
-    return hashlib.sha256("\n".join([python_version, sysconfig.get_platform(), build, *pins]).encode()).hexdigest()[:12]
+    return _hash("\n".join([python_version, sysconfig.get_platform(), build, *sorted(map("==".join, packages.items()))]))
+
+
+def _hash(text: str) -> str:
+    """Short enough for a folder's name."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def _normal(distribution: str) -> str:
@@ -307,17 +303,14 @@ def _read(folder: Path) -> Environment | None:
     python = folder / "venv" / "bin" / "python"
     try:
         record = json.loads((folder / "environment.json").read_text())
-        kept = {key: record[key] for key in RECORDED}
-        return Environment(python=python, folder=folder, **kept) if python.exists() else None
+        return Environment(python=python, folder=folder, **{key: record[key] for key in RECORDED}) if python.exists() else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def _folders() -> list[Path]:
     """Of all environments, damaged ones among them."""
-    with contextlib.suppress(OSError):
-        return sorted(path for path in root().iterdir() if FOLDER.fullmatch(path.name) and not path.is_symlink())
-    return []
+    return sorted(path for path in root().glob("*-*") if FOLDER.fullmatch(path.name) and not path.is_symlink())
 
 
 @contextlib.contextmanager

@@ -23,6 +23,7 @@ import workloads
 from frameworks import Cell
 from harness import host
 from harness.environments import Environment
+from harness.records import Status
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -49,7 +50,7 @@ NOT_INHERITED = (
 class WorkerFailed(Exception):
     """A cell that could not be measured: its status, and the reason in one line."""
 
-    def __init__(self, status: str, reason: str) -> None:
+    def __init__(self, status: Status, reason: str) -> None:
         super().__init__(f"{status}: {reason}")
         self.status = status
         self.reason = reason

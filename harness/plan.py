@@ -16,6 +16,9 @@ class BadRequest(Exception):
     """The user asked for something that cannot be; the text says what, and what to do."""
 
 
+QUICK_PACE = Pace()
+
+
 @dataclass(frozen=True)
 class Suite:
     """A named choice of cells and effort; each part can be overridden on the command line."""
@@ -28,7 +31,7 @@ class Suite:
     rounds: int
     budget: float
     """Seconds after which no further rounds are added to the `rounds`."""
-    pace: Pace = Pace()
+    pace: Pace = QUICK_PACE
 
 
 def powers_of_two() -> list[int]:
@@ -56,8 +59,8 @@ def suites() -> dict[str, Suite]:
             tiny,
             ("default",),
             lambda: [1],
-            rounds=2,
-            budget=60,
+            rounds=3,
+            budget=0,
             pace=Pace(laps=2, seconds=0.5, turn_seconds=0.02),
         ),
         "quick": Suite(
@@ -88,7 +91,7 @@ class Plan:
     """Every cell gets as many."""
     budget: float = 0.0
     """Seconds from the start; what is left after the rounds goes to the cells with the widest intervals."""
-    pace: Pace = Pace()
+    pace: Pace = QUICK_PACE
     seed: int = 0
     timeout: float = 600.0
     """Seconds for one answer of a worker."""
@@ -110,9 +113,7 @@ class Plan:
         """Cells that differ in framework and variant only: they take turns."""
         found: dict[Any, list[Cell]] = {}
         for cell in self.cells:
-            found.setdefault((cell.workload, cell.device, cell.threads, cell.mini_batch, cell.precision, cell.mode), []).append(
-                cell
-            )
+            found.setdefault((cell.workload, cell.device, cell.threads, cell.mini_batch, cell.precision, cell.mode), []).append(cell)
         return [tuple(cells) for cells in found.values()]
 
 

@@ -11,6 +11,7 @@ METADATA = ("*.dist-info/METADATA", "*.egg-info/PKG-INFO", "*.egg-info", "*.egg/
 
 
 def installed():
+    # type: () -> list[tuple[str, str]]
     """Pairs of name and version, in the order of sys.path."""
     sys.path[:] = [folder for folder in sys.path if folder]  # not the current folder: its packages are the user's project
     try:
@@ -28,7 +29,7 @@ def installed():
         return found
 
 
-packages = {}
+packages = {}  # type: dict[str, str]
 for name, version in installed():
     if name and version:
         packages.setdefault(name, version)  # of two with one name, the first on the path is the one that gets imported

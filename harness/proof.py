@@ -33,9 +33,9 @@ from workloads.parameters import FORMAT, SEED, arrays
 STEPS = (1, 3)
 """Compared after these; three show an optimizer with a memory (momentum)."""
 
-MARGIN = 20.0
-"""How many rounding floors an implementation may be off: a different order of summation moves an error by a few times
-its size; a wrong step is off by orders of magnitude (tests/harness/test_proof.py plants some)."""
+MARGIN = 100.0
+"""How many rounding floors an implementation may be off. Measured over five frameworks, six networks and all variants,
+honest ones use up to 26 (MXNet's less exact sigmoid, FCN-8); planted faults start at some 1e4 (tests/harness/test_proof.py)."""
 
 LOSS_FLOOR = 2.0**-20
 """Least floor of a relative loss error: float32 keeps 24 bits, a sum over a batch and a logarithm cost the last few."""

@@ -4,6 +4,7 @@ What it does not know: the terminal. It reports through a `Watch`.
 """
 
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -196,13 +197,13 @@ class Session:
                 self._settle([cell], "unequal", outcome.reason)
         else:
             failure, log = outcome
-            self._settle([cell], failure.status, f"in the proof of equal work: {failure.reason}", log=tuple(log))  # type: ignore[arg-type]  # the worker's statuses are Status
+            self._settle([cell], failure.status, f"in the proof of equal work: {failure.reason}", log=tuple(log))
 
     def expectation(self, cell: Cell) -> proof.FullSize:
         """What the cell's full-size network must show, from the reference in the harness's own Python."""
         workload = workloads.discover()[cell.workload]
         folder = cache_folder() / "arrays"
-        own = Environment("numpy", Path(os.sys.executable), None, "harness", "the harness's own", {}, "")  # type: ignore[attr-defined]
+        own = Environment("numpy", Path(sys.executable), None, "harness", "the harness's own", {}, "")
         threads = len(host.layout(host.facts()["physical_cores"]))
 
         def first_losses(dtype: str) -> list[float]:
@@ -215,7 +216,6 @@ class Session:
             finally:
                 worker.end()
 
-        self.watch.stage(f"weights and input of {workload.title}")
         arrays(workload, cell.mini_batch, cache=str(folder))
         key = proof.fingerprint(workload, cell.mini_batch)
         return proof.full_size(workload, cell.mini_batch, cell.mode, cache_folder() / "expected" / f"{key}.json", first_losses)
@@ -226,8 +226,8 @@ class Session:
             for group in self.plan.groups():
                 todo = [c for c in group if number not in {r.number for r in self.results[c].rounds}]
                 self._round(todo, number, save)
-        while group := self._widest(deadline - time.monotonic()):
-            self._round(group, 1 + max(r.number for c in group for r in self.results[c].rounds), save)
+        while widest := self._widest(deadline - time.monotonic()):
+            self._round(widest, 1 + max(r.number for c in widest for r in self.results[c].rounds), save)
 
     def _round(self, cells: Sequence[Cell], number: int, save: Callable[[Sequence[Result]], None]) -> None:
         open_cells = [cell for cell in cells if not self.results[cell].settled()]
@@ -273,7 +273,8 @@ def after(result: Result, outcome: Any) -> Result:
     found = estimate([r.seconds_per_step for r in rounds])
     if found.low is not None and found.high is not None and found.high / found.low > UNSTABLE_RATIO:
         spread = f"{found.low:.3g} to {found.high:.3g} s"
-        return result.but(rounds=rounds, status="unstable", reason=f"interval {spread} after {len(rounds)} rounds: run it on a quieter machine")
+        reason = f"interval {spread} after {len(rounds)} rounds: run it on a quieter machine"
+        return result.but(rounds=rounds, status="unstable", reason=reason)
     return result.but(rounds=rounds, status="ok", reason="")
 
 

@@ -41,7 +41,7 @@ def estimate(values: Sequence[float]) -> Estimate:
     Raises ValueError for none. With few rounds (3 to 10) a bootstrap covers far less than it says; Student's t with the
     median's own loss of efficiency does not (tests/harness/test_statistics.py measures the coverage).
     """
-    if not values:
+    if len(values) == 0:
         raise ValueError("an estimate needs at least one round")
     logs = [math.log(value) for value in values]
     centre = median(logs)
@@ -64,7 +64,7 @@ def unpaired_ratio(a: Sequence[float], b: Sequence[float]) -> Estimate:
 
     Raises ValueError if one has no round.
     """
-    if not a or not b:
+    if len(a) == 0 or len(b) == 0:
         raise ValueError("a ratio needs at least one round of each")
     log_a, log_b = [math.log(x) for x in a], [math.log(x) for x in b]
     centre = median(log_a) - median(log_b)

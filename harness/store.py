@@ -139,7 +139,7 @@ class Store:
         def action() -> int:
             with self.engine.begin() as connection:
                 row = {"started_at": _now(), "protocol": protocol, "plan": plan, "host": host}
-                run = int(connection.execute(runs.insert(), [row]).inserted_primary_key[0])
+                run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
                 for cell in cells:
                     connection.execute(results.insert(), [{"run": run, **_columns(Result(cell))}])
                 return run

@@ -46,7 +46,8 @@ class Worker:
         if message.get("memory_limit"):
             import resource
 
-            resource.setrlimit(resource.RLIMIT_DATA, (message["memory_limit"], message["memory_limit"]))
+            _, most = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (message["memory_limit"], most))
         begin = self.clock()
         for package in ("workloads", "frameworks"):
             if package not in sys.modules:
@@ -155,7 +156,7 @@ def peak_memory():
 
 def failure(error):
     """An exception as an answer: which status, and why, in one line."""
-    text = " ".join("{}: {}".format(type(error).__name__, error).split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     if type(error).__name__ == "Unsupported":
         return {"error": "unsupported", "reason": str(error)}
     if any(sign in text.lower() for sign in OUT_OF_MEMORY):

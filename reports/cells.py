@@ -36,7 +36,9 @@ def cell_object(result: Result) -> dict[str, Any]:
         "cpu_per_wall": median(r.cpu_per_wall for r in rounds) if rounds else None,
         "marks": marks(result),
         "versions": versions(result),
-        "equal_work": {"max_relative_error": result.proof.max_relative_error, "parameter": result.proof.parameter} if result.proof else None,
+        "equal_work": {"max_relative_error": result.proof.max_relative_error, "parameter": result.proof.parameter}
+        if result.proof
+        else None,
     }
 
 
@@ -58,7 +60,7 @@ def versions(result: Result) -> dict[str, str]:
     python = result.environment.get("python_version", "")
     module = frameworks.discover().get(result.cell.framework)
     wanted = module.framework.distribution if module else result.cell.framework
-    found = {name: version for name, version in packages.items() if name == "numpy" or name.split("-")[0] == wanted and "_" not in name}
+    found = {name: version for name, version in packages.items() if name == "numpy" or (name.split("-")[0] == wanted and "_" not in name)}
     return {**({"python": python} if python else {}), **found}
 
 

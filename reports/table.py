@@ -79,10 +79,18 @@ def make(results: Sequence[Result]) -> Table:
         return footnotes.index(text) + 1
 
     kinds = list(dict.fromkeys((r.cell.device, r.cell.threads) for r in results))
-    several = {field for field in ("mode", "mini_batch") if len({(r.cell.workload, getattr(r.cell, field)) for r in results}) > len({r.cell.workload for r in results})}
+    several = {
+        field
+        for field in ("mode", "mini_batch")
+        if len({(r.cell.workload, getattr(r.cell, field)) for r in results}) > len({r.cell.workload for r in results})
+    }
     rows = []
     for key in dict.fromkeys((r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.framework, r.cell.variant) for r in results):
-        own = {(r.cell.device, r.cell.threads): r for r in results if (r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.framework, r.cell.variant) == key}
+        own = {
+            (r.cell.device, r.cell.threads): r
+            for r in results
+            if (r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.framework, r.cell.variant) == key
+        }
         trusted = {place: r for place, r in own.items() if r.status == "ok" and r.rounds}
         best = min(trusted, key=lambda place: estimate(list(medians(trusted[place]).values())).estimate, default=None)
         entries = []
@@ -94,7 +102,11 @@ def make(results: Sequence[Result]) -> Table:
                 entries.append(Entry("-", False, False, (note(f"{result.status}: {result.reason}" if result.reason else result.status),)))
             else:
                 found = estimate(list(medians(result).values()))
-                tie = place != best and best is not None and ties(unpaired_ratio(list(medians(result).values()), list(medians(trusted[best]).values())))
+                tie = (
+                    place != best
+                    and best is not None
+                    and ties(unpaired_ratio(list(medians(result).values()), list(medians(trusted[best]).values())))
+                )
                 shown = seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
                 notes = tuple(note(mark) for mark in marks(result))
                 entries.append(Entry(shown, place == best and len(trusted) > 1, tie, notes))
@@ -157,8 +169,15 @@ LEGEND = "bold: fastest of its row; =: not shown to be slower than that; ±: hal
 def to_markdown(table: Table) -> str:
     """A Markdown table with its legend, verdicts and footnotes."""
     head = ["workload", "framework", *table.columns]
-    lines = [f"**{table.title}**", "", "| " + " | ".join(head) + " |", "| " + " | ".join(["---", "---", *["---:"] * len(table.columns)]) + " |"]
-    lines += ["| " + " | ".join([workload, framework, *(_text(e, "**") for e in entries)]) + " |" for workload, framework, entries in table.rows]
+    lines = [
+        f"**{table.title}**",
+        "",
+        "| " + " | ".join(head) + " |",
+        "| " + " | ".join(["---", "---", *["---:"] * len(table.columns)]) + " |",
+    ]
+    lines += [
+        "| " + " | ".join([workload, framework, *(_text(e, "**") for e in entries)]) + " |" for workload, framework, entries in table.rows
+    ]
     lines += ["", LEGEND, ""]
     lines += [f"- {verdict}" for verdict in table.verdicts] + [""]
     lines += [f"- [{n}] {text}" for n, text in enumerate(table.footnotes, start=1)]
@@ -197,16 +216,25 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
 
 def proofs(results: Sequence[Result]) -> RichTable:
     """The largest error of every framework, variant and workload, and its share of the bound."""
-    shown = RichTable(title="Proof of equal work", caption="error relative to the update; share: error over its bound, at most 1", title_justify="left", caption_justify="left")
+    shown = RichTable(
+        title="Proof of equal work",
+        caption="error relative to the update; share: error over its bound, at most 1",
+        title_justify="left",
+        caption_justify="left",
+    )
     for heading in ("framework", "workload", "result", "largest error", "at", "share of bound"):
-        shown.add_column(heading, no_wrap=heading != "result", justify="right" if heading in ("largest error", "share of bound") else "left")
+        shown.add_column(
+            heading, no_wrap=heading != "result", justify="right" if heading in ("largest error", "share of bound") else "left"
+        )
     for r in results:
         workload = workloads.discover()[r.cell.workload].title
         if r.proof is None:
             shown.add_row(label(r), workload, escape(f"{r.status}: {r.reason}"), "", "", "")
         else:
             verdict = "equal" if r.proof.equal else escape(f"UNEQUAL: {r.proof.reason}")
-            shown.add_row(label(r), workload, verdict, f"{r.proof.max_relative_error:.1e}", r.proof.parameter, f"{r.proof.worst_share_of_bound:.2f}")
+            shown.add_row(
+                label(r), workload, verdict, f"{r.proof.max_relative_error:.1e}", r.proof.parameter, f"{r.proof.worst_share_of_bound:.2f}"
+            )
     return shown
 
 
@@ -221,7 +249,8 @@ def record(result: Result) -> str:
     if module and cell.variant in module.framework.variants:
         lines.append(f"variant      {describe(module.framework, cell.variant)}")
     if result.environment:
-        lines.append(f"environment  {result.environment.get('digest')}, {result.environment.get('build')}, Python {result.environment.get('python_version')}")
+        digest, build, python = (result.environment.get(key) for key in ("digest", "build", "python_version"))
+        lines.append(f"environment  {digest}, {build}, Python {python}")
     if result.rounds:
         found = estimate([r.seconds_per_step for r in result.rounds])
         interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""

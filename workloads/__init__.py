@@ -6,7 +6,7 @@ elsewhere join through the entry point group `stepbench.workloads` (a module wit
 
 import importlib
 import os
-from typing import Any, Dict, Iterator, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, NamedTuple, Tuple
 
 from workloads.layers import KINDS, Embedding, Parameter, Residual, Shape
 
@@ -25,7 +25,7 @@ class Workload(NamedTuple):
     mini_batch: int
     """Samples per step; sequences, never tokens, for a recurrent network."""
     learning_rate: float = 0.01
-    tiny: "Optional[Workload]" = None
+    tiny: "Workload | None" = None
     """The same shape of network with a few thousand parameters, for tests and for the proof of equal work.
 
     Its learning rate is larger: the proof reads each gradient back from the update, (before - after) / learning rate,
@@ -54,29 +54,28 @@ def trace(workload: Workload) -> Tuple[Node, ...]:
 
     Inside a Residual the body is numbered before the shortcut.
     """
-    numbers = {}  # type: Dict[str, int]
+    numbers: Dict[str, int] = {}
 
     def walk(layers: Tuple[Any, ...], shape: Shape) -> Tuple[Node, ...]:
         nodes = []
         for layer in layers:
             kind = KINDS[type(layer)]
             numbers[kind] = numbers.get(kind, 0) + 1
-            name = "{}{}".format(kind, numbers[kind])
+            name = f"{kind}{numbers[kind]}"
             body = walk(layer.body, shape) if isinstance(layer, Residual) else ()
             shortcut = walk(layer.shortcut, shape) if isinstance(layer, Residual) else ()
             output = layer.output(shape)
             for branch in (body, shortcut):
                 if branch and branch[-1].output != output:
-                    raise ValueError("{}: branches of {} have different shapes".format(workload.name, name))
-            nodes.append(
-                Node(name, layer, shape, output, full(name, "parameters", layer, shape), full(name, "statistics", layer, shape), body, shortcut)
-            )
+                    raise ValueError(f"{workload.name}: branches of {name} have different shapes")
+            parameters, statistics = (full(name, what, layer, shape) for what in ("parameters", "statistics"))
+            nodes.append(Node(name, layer, shape, output, parameters, statistics, body, shortcut))
             shape = output
         return tuple(nodes)
 
     def full(name: str, what: str, layer: Any, shape: Shape) -> Dict[str, Parameter]:
         found = getattr(layer, what)(shape) if hasattr(layer, what) else {}
-        return {"{}.{}".format(name, key): parameter for key, parameter in found.items()}
+        return {f"{name}.{key}": parameter for key, parameter in found.items()}
 
     return walk(workload.layers, workload.input)
 
@@ -120,7 +119,7 @@ def _modules() -> Dict[str, Any]:
 
 def discover() -> Dict[str, Workload]:
     """Every workload by name, its tiny variant behind it."""
-    found = {}  # type: Dict[str, Workload]
+    found: Dict[str, Workload] = {}
     for name, module in _modules().items():
         found[name] = module.workload
         if module.workload.tiny is not None:

@@ -1,11 +1,12 @@
 """AlexNet: Krizhevsky, Sutskever, Hinton 2012, ungrouped, without dropout and local response normalisation."""
 
+from typing import Any, Tuple
+
 from workloads import Workload
 from workloads.layers import Conv2d, Dense, Flatten, MaxPool, ReLU
 
 
-def alexnet(c1, c2, c3, c4, c5, hidden, classes):
-    # type: (int, int, int, int, int, int, int) -> tuple
+def alexnet(c1: int, c2: int, c3: int, c4: int, c5: int, hidden: int, classes: int) -> Tuple[Any, ...]:
     """The layers, with the channels of the five convolutions and the width of the two hidden dense layers."""
     return (
         Conv2d(c1, kernel=11, stride=4, padding=2),
@@ -42,6 +43,6 @@ workload = Workload(
         input=(3, 95, 95),  # the last pool leaves 2x2, so that a wrong order of axes in Flatten shows
         layers=alexnet(4, 6, 8, 8, 6, hidden=32, classes=10),
         mini_batch=4,
-        learning_rate=1.0,
+        learning_rate=0.1,
     ),
 )

@@ -27,7 +27,7 @@ def parameter_count(workload: Workload) -> int:
 
 def _forward(node: Node) -> int:
     """FLOPs of one sample through one layer: 2 x outputs x inputs that each output sums over."""
-    layer = node.layer  # type: Any
+    layer: Any = node.layer
     if isinstance(layer, Dense):
         return 2 * size(node.output) * node.input[-1]
     if isinstance(layer, Conv2d):

@@ -15,6 +15,6 @@ workload = Workload(
         input=(40,),
         layers=(Dense(24), Sigmoid()) * 6 + (Dense(40),),
         mini_batch=8,
-        learning_rate=1.0,
+        learning_rate=4.0,
     ),
 )

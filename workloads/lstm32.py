@@ -15,6 +15,6 @@ workload = Workload(
         input=(8,),
         layers=(Embedding(50, 12), LSTM(12), LSTM(12), Dense(50)),
         mini_batch=4,
-        learning_rate=1.0,
+        learning_rate=10.0,
     ),
 )

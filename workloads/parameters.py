@@ -79,10 +79,7 @@ def arrays(workload: Workload, mini_batch: int, cache: Optional[str] = None, see
         finally:
             shutil.rmtree(half_made, ignore_errors=True)
     return _collect(
-        {
-            file[: -len(".npy")].replace("~", "/"): numpy.load(os.path.join(folder, file), mmap_mode="r")
-            for file in os.listdir(folder)
-        }
+        {file[: -len(".npy")].replace("~", "/"): numpy.load(os.path.join(folder, file), mmap_mode="r") for file in os.listdir(folder)}
     )
 
 

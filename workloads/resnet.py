@@ -1,11 +1,12 @@
 """ResNet-50 v1: He, Zhang, Ren, Sun 2015 (arXiv 1512.03385), the bottleneck's stride on its 3x3 convolution."""
 
+from typing import Any, Tuple
+
 from workloads import Workload
 from workloads.layers import BatchNorm, Conv2d, Dense, GlobalAvgPool, MaxPool, ReLU, Residual
 
 
-def bottleneck(width, stride, project):
-    # type: (int, int, bool) -> tuple
+def bottleneck(width: int, stride: int, project: bool) -> Tuple[Any, ...]:
     """1x1 to `width`, 3x3 with the stride, 1x1 to 4 `width`, added to the input or to its 1x1 projection."""
     body = (
         Conv2d(width, kernel=1, bias=False),
@@ -21,15 +22,14 @@ def bottleneck(width, stride, project):
     return (Residual(body, shortcut), ReLU())
 
 
-def resnet(width, blocks, classes):
-    # type: (int, tuple, int) -> tuple
+def resnet(width: int, blocks: Tuple[int, ...], classes: int) -> Tuple[Any, ...]:
     """Stem, stages of `blocks` bottlenecks of doubling width, global average pool, classifier."""
-    layers = (
+    layers: Tuple[Any, ...] = (
         Conv2d(width, kernel=7, stride=2, padding=3, bias=False),
         BatchNorm(),
         ReLU(),
         MaxPool(kernel=3, stride=2, padding=1),
-    )  # type: tuple
+    )
     for stage, count in enumerate(blocks):
         for block in range(count):
             layers += bottleneck(width * 2**stage, stride=2 if stage > 0 and block == 0 else 1, project=block == 0)
@@ -48,6 +48,6 @@ workload = Workload(
         input=(3, 64, 64),
         layers=resnet(4, (2, 2), classes=10),
         mini_batch=8,
-        learning_rate=0.1,
+        learning_rate=0.3,
     ),
 )

@@ -1,0 +1,80 @@
+"""Which processors, which cells, which groups."""
+
+import pytest
+
+from frameworks import Cell
+from harness.host import Processor, layout, memory_kills
+from harness.plan import BadRequest, Plan, make_cells, split, suites
+
+TWO_SOCKETS = tuple(Processor(n, (n % 4 // 2, n % 4), n % 4 // 2) for n in range(8))
+"""2 sockets x 2 cores x 2 siblings, siblings numbered 4 apart: cores 0 1 | 2 3, siblings 4 5 | 6 7."""
+
+
+@pytest.mark.parametrize(
+    ("threads", "wanted"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2]), (4, [0, 1, 2, 3]), (5, [0, 1, 2, 3, 4]), (8, list(range(8)))]
+)
+def test_layout_takes_cores_before_siblings_and_fills_a_node_first(threads, wanted):
+    """Physical cores of node 0, of node 1, then siblings."""
+    assert layout(threads, TWO_SOCKETS) == wanted
+
+
+def test_memory_kills_is_a_count():
+    """Readable without root on Linux, 0 elsewhere."""
+    assert memory_kills() >= 0
+
+
+def test_quick_suite_is_the_readmes_promise():
+    """FCN-5, AlexNet, LSTM-32 x five frameworks x 1 thread and all cores."""
+    quick = suites()["quick"]
+    cells = make_cells(quick.workloads, [], quick.variants, [1, 2], oversubscribe=True)
+    assert len(cells) == 3 * 5 * 2
+    assert {cell.framework for cell in cells} == {"numpy", "torch", "tensorflow", "jax", "mxnet"}
+    assert {cell.mini_batch for cell in cells} == {64, 16}
+
+
+def test_groups_differ_in_framework_and_variant_only():
+    """The others are what a comparison holds fixed."""
+    cells = make_cells(["fcn-5-tiny", "fcn-8-tiny"], ["null", "numpy"], ["default", "tuned"], [1])
+    groups = Plan(cells, 1).groups()
+    assert [[(c.workload, c.framework, c.variant) for c in group] for group in groups] == [
+        [(w, f, v) for f in ("null", "numpy") for v in ("default", "tuned")] for w in ("fcn-5-tiny", "fcn-8-tiny")
+    ]
+
+
+def test_a_plan_survives_storage():
+    """What --resume reads is what was planned."""
+    plan = Plan(make_cells(["fcn-5-tiny"], ["null"], ["default"], [1]), 3, budget=7.0, seed=5, memory=10, pythons={"null": "/x"})
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((["fcn-9"], [], None, [1]), "unknown workload 'fcn-9': choose from alexnet"),
+        ((["fcn-5"], ["caffe9"], None, [1]), "unknown framework 'caffe9'"),
+        ((["fcn-5"], [], ["fastest"], [1]), "unknown variant 'fastest'"),
+        ((["fcn-5"], [], None, [0]), "0 threads: at least 1 is needed"),
+        ((["fcn-5"], [], None, [4096]), "4096 threads, but"),
+        ((["fcn-5"], [], None, [1], "train", 0), "a mini-batch of 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(arguments, words):
+    """One line that says what to do."""
+    with pytest.raises(BadRequest, match=words):
+        make_cells(*arguments)
+
+
+def test_competitors_that_do_not_fit_are_split_with_a_link():
+    """Sizes 5 4 3 2 into 8: the smallest is in every part, and no part is too large."""
+    cells = [Cell("w", name) for name in ("five", "four", "three", "two")]
+    need = dict(zip(cells, (5, 4, 3, 2), strict=True)).__getitem__
+    parts = split(cells, need, 8)
+    assert [[c.framework for c in part] for part in parts] == [["five", "two"], ["four", "two"], ["three", "two"]]
+    assert split(cells, need, 14) == [tuple(cells)]
+    assert [c.framework for c in split(cells, need, 9)[1]] == ["four", "three", "two"]
+
+
+def test_a_cell_larger_than_memory_still_gets_its_try():
+    """It will show what happens, beside the link alone."""
+    huge, small = Cell("w", "huge"), Cell("w", "small")
+    assert split([huge, small], {huge: 100, small: 1}.__getitem__, 10) == [(huge, small)]

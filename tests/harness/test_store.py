@@ -1,0 +1,143 @@
+"""The store: what is written is read back, what is no store is refused in one line, nothing stored is lost."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from frameworks import Cell
+from harness.records import PROTOCOL, Proof, Result, Round, Turn
+from harness.store import Store, StoreProblem
+
+CELL = Cell("fcn-5", "torch", "tuned", "cpu", 2, 64)
+TURN = Turn(0, 1, [0.5, 0.25], 0.8, 0.7, 1e-6, 0, 3, 1)
+
+
+def a_round(number):
+    return Round(number, "2026-01-01T00:00:00+00:00", [CELL.key], [0, 1], 1.5, 0.5, [2.0, 0.5, 0.5], [1.0, 0.9, 0.8], 10**9, [TURN])
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "store.sqlite"), create=True)
+
+
+def test_what_is_written_is_read_back(store):
+    """Every field of every record, step times too."""
+    run = store.begin({"cells": []}, {"kernel": "6"}, PROTOCOL, [CELL])
+    assert [r.status for r in store.results(run)] == ["unfinished"]
+    result = Result(
+        CELL, "ok", "", (a_round(1),), Proof(True, "", 1e-6, "loss after step 1", 0.1, 2), {"digest": "abc"}, "python x", ("line",)
+    )
+    store.save(run, [result])
+    store.save(run, [result.but(rounds=(a_round(1), a_round(2)))])
+    (read,) = Store(store.location).results(run)
+    assert read == result.but(rounds=(a_round(1), a_round(2)))
+    assert read.rounds[0].steps == [0.5, 0.25]
+
+
+def test_the_last_run_and_the_last_unfinished_one(store):
+    """Resume takes the newest run without an end."""
+    first = store.begin({}, {}, PROTOCOL, [])
+    second = store.begin({}, {}, PROTOCOL, [])
+    assert store.run().id == second
+    store.end(second)
+    assert store.run(unfinished=True).id == first
+    assert store.run(second).ended_at is not None
+    store.end(first)
+    with pytest.raises(StoreProblem, match="holds no unfinished run"):
+        store.run(unfinished=True)
+    with pytest.raises(StoreProblem, match="holds no run 99"):
+        store.run(99)
+
+
+def test_a_failing_write_changes_nothing(store, monkeypatch):
+    """One transaction: a round whose cells cannot all be stored is not stored at all."""
+    run = store.begin({}, {}, PROTOCOL, [CELL])
+    unwritable = Result(CELL._replace(workload="other"), "ok", "", (a_round(1),))
+    with pytest.raises(StoreProblem):
+        store.save(run, [Result(CELL, "ok", "", (a_round(1),)), unwritable])
+    assert store.results(run) == [Result(CELL)]
+
+
+def test_what_is_no_store_is_refused(tmp_path):
+    """A text file, another database, a folder, a missing file, a strange address: one line each."""
+    text = tmp_path / "text"
+    text.write_text("hello " * 1000)
+    other = tmp_path / "other.sqlite"
+    with sqlite3.connect(other) as connection:
+        connection.execute("create table cats (name)")
+    for location, words in (
+        (str(text), "is not a store"),
+        (str(other), "no store of stepbench"),
+        (str(tmp_path), "is a folder"),
+        (str(tmp_path / "missing"), "no store at"),
+        ("nonsense://x", "not a database address"),
+    ):
+        with pytest.raises(StoreProblem, match=words) as raised:
+            Store(location)
+        assert "\n" not in str(raised.value)
+    assert text.read_text() == "hello " * 1000
+
+
+def test_another_schema_is_not_touched(store):
+    """A newer stepbench's store is left alone."""
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("update info set value = '999'")
+    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 1"):
+        Store(store.location, create=True)
+
+
+def test_a_full_disk_loses_only_the_round_in_flight(tmp_path):
+    """A real file system of 300 kB: what was stored before stays readable; the message says how to go on."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "none", str(mount)]
+    if os.geteuid() != 0 or not shutil.which("mount") or subprocess.run(command, check=False).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        store = Store(str(mount / "store.sqlite"), create=True)
+        run = store.begin({}, {}, PROTOCOL, [CELL])
+        big = TURN.__class__(**{**TURN.__dict__, "seconds": [0.123456789] * 3000})
+        rounds, stored = (), 0
+
+        def fill():
+            nonlocal rounds, stored
+            for number in range(1, 100):
+                rounds += (Round(**{**a_round(number).__dict__, "turns": [big]}),)
+                store.save(run, [Result(CELL, "ok", "", rounds)])
+                stored = number
+
+        with pytest.raises(StoreProblem, match=r"disk of .* is full; earlier rounds are safe.*--resume"):
+            fill()
+        assert stored >= 2
+        assert len(Store(store.location).results(run)[0].rounds) == stored
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+def test_kill_9_loses_only_the_round_in_flight(tmp_path):
+    """A process killed between its saves leaves a store that opens, with all rounds saved before."""
+    location = tmp_path / "store.sqlite"
+    code = f"""
+import sys
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+from test_store import *
+store = Store({str(location)!r}, create=True)
+run = store.begin({{}}, {{}}, PROTOCOL, [CELL])
+rounds = ()
+for number in range(1, 10000):
+    rounds += (a_round(number),)
+    store.save(run, [Result(CELL, "ok", "", rounds)])
+    print(number, flush=True)
+"""
+    writer = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    for line in writer.stdout:
+        if int(line) == 5:
+            break
+    writer.kill()
+    writer.wait()
+    assert len(Store(str(location)).results(1)[0].rounds) >= 5

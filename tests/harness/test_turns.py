@@ -1,0 +1,149 @@
+"""Turns: who waits stands still, the clock is right, the order is fair, and nobody is left behind."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from frameworks import Cell
+from harness import host
+from harness.environments import Environment
+from harness.launcher import Worker, WorkerFailed, launch
+from harness.records import Round
+from harness.turns import Competitor, Pace, run_round, start, take_turns
+
+OWN = Environment("null", Path(sys.executable), None, "test", "test", {}, "")
+
+
+def null(variant="default", **limits):
+    return launch(Cell("fcn-5-tiny", "null", variant, "cpu", 1, 8), OWN, arrays=None, **limits)
+
+
+def test_step_times_are_right_to_50_microseconds(tmp_path):
+    """A step that takes 20 ms is measured as 20 ms."""
+    found = run_round([null()], 1, None, Pace(laps=10, seconds=0), "seed", tmp_path)
+    (record,) = found.values()
+    assert isinstance(record, Round)
+    assert len(record.steps) == 10 * 5
+    assert 0 <= min(record.steps) - 0.02 < 50e-6  # the least: what a neighbour takes away is not the timer's error
+
+
+def test_order_is_abba_from_a_seed(tmp_path):
+    """Each lap reverses the one before; the seed decides who begins."""
+    launches = [null(), null("tuned"), null("asleep")]
+    orders = []
+    for seed in ("a", "a", "b", "c", "d"):
+        found = run_round(launches, 1, None, Pace(laps=3, seconds=0, turn_seconds=0.001), seed, tmp_path)
+        laps = [sorted(found, key=lambda cell: found[cell].turns[lap].place) for lap in range(3)]  # used at once
+        assert laps[0] == laps[1][::-1] == laps[2]
+        orders.append(laps[0])
+    assert orders[0] == orders[1]
+    assert len({tuple(order) for order in orders}) > 1
+
+
+def test_a_waiting_worker_uses_no_processor(tmp_path):
+    """Under 1 % of the others' turn time, though its framework spins whenever it may."""
+    competitors = [Competitor(null()), Competitor(null("tuned"))]
+    try:
+        start(competitors, None, tmp_path)
+        waiting, working = competitors
+        before, begin = waiting.worker.cpu_seconds(), time.monotonic()
+        take_turns([working], Pace(laps=10, seconds=0), "seed")
+        assert waiting.worker.cpu_seconds() - before < 0.01 * (time.monotonic() - begin)
+        assert psutil.Process(waiting.worker.process.pid).status() == psutil.STATUS_STOPPED
+        assert working.worker.cpu_seconds() > 0.25  # it did work: 10 turns of 100 ms, whatever neighbours took
+    finally:
+        for competitor in competitors:
+            competitor.worker.end()
+
+
+def test_a_turn_is_as_many_steps_as_fill_it(tmp_path):
+    """20 ms steps, turns of 100 ms."""
+    (record,) = run_round([null()], 1, None, Pace(laps=2, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
+    assert [len(turn.seconds) for turn in record.turns] == [5, 5]
+
+
+def test_affinity_and_threads_are_set_before_the_framework_loads(tmp_path):
+    """The worker's mask is the layout's, and the variables are in its environment."""
+    worker = Worker(null(), tmp_path / "log")
+    try:
+        worker.ask(worker.launch.message(host.layout(1)))
+        process = psutil.Process(worker.process.pid)
+        assert process.cpu_affinity() == host.layout(1)
+        assert process.environ()["OMP_NUM_THREADS"] == "1"
+    finally:
+        worker.end()
+
+
+def test_what_a_user_exports_does_not_reach_a_worker(tmp_path, monkeypatch):
+    """Library switches of the calling shell would change what `default` means."""
+    monkeypatch.setenv("MKL_DEBUG_CPU_TYPE", "5")
+    monkeypatch.setenv("PYTHONPATH", "/somewhere")
+    worker = Worker(null(), tmp_path / "log")
+    try:
+        environ = psutil.Process(worker.process.pid).environ()
+        assert "MKL_DEBUG_CPU_TYPE" not in environ
+        assert "PYTHONPATH" not in environ
+    finally:
+        worker.end()
+
+
+def test_a_worker_that_hangs_is_given_up_and_killed(tmp_path):
+    """After its timeout; nothing of it is left."""
+    worker = Worker(null("hangs", timeout=2.0), tmp_path / "log")
+    worker.ask(worker.launch.message([]))
+    begin = time.monotonic()
+    with pytest.raises(WorkerFailed, match="timeout: no answer within 2 s"):
+        worker.ask({"do": "steps", "n": 1})
+    assert 1.9 < time.monotonic() - begin < 4
+    worker.end()
+    assert not psutil.pid_exists(worker.process.pid)
+
+
+def test_a_worker_killed_from_outside_during_its_turn(tmp_path):
+    """kill -9 is a crash with its signal's name."""
+    worker = Worker(null("hangs"), tmp_path / "log")
+    worker.ask(worker.launch.message([]))
+    worker.send({"do": "steps", "n": 1})
+    os.kill(worker.process.pid, signal.SIGKILL)
+    with pytest.raises(WorkerFailed, match="crashed: ended by signal SIGKILL"):
+        worker.receive()
+    worker.end()
+
+
+def test_workers_die_with_the_harness(tmp_path):
+    """A harness that is killed leaves no stopped worker behind."""
+    import subprocess
+
+    code = f"""
+import sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_turns import Worker, null
+worker = Worker(null(), Path({str(tmp_path / "log")!r}))
+worker.ask(worker.launch.message([]))
+worker.pause()
+print(worker.process.pid, flush=True)
+time.sleep(60)
+"""
+    harness = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    pid = int(harness.stdout.readline())
+    assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    harness.kill()
+    harness.wait()
+    psutil.wait_procs([psutil.Process(pid)] if psutil.pid_exists(pid) else [], timeout=5)
+    assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_interpreter_that_cannot_start(tmp_path):
+    """One reason, no traceback."""
+    broken = launch(
+        Cell("fcn-5-tiny", "null", "default", "cpu", 1, 8), Environment("null", tmp_path / "nothing", None, "", "", {}, ""), arrays=None
+    )
+    (competitor,) = run_round([broken], 1, None, Pace(), "s", tmp_path).values()
+    assert competitor.failure.status == "crashed"
+    assert "the interpreter cannot be started" in competitor.failure.reason

@@ -1,0 +1,128 @@
+"""The table: numbers, bold, ties, dashes and footnotes from known results; the JSON against its schema."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import reports
+from frameworks import Cell
+from harness.records import Proof, Result, Round, Turn
+from reports import table
+from reports.cells import objects
+
+SCHEMA = json.loads((Path(reports.__file__).parent / "cell.schema.json").read_text())
+
+
+def result(framework, threads, rounds, variant="default", busy=None, **fields):
+    """A cell whose rounds took these seconds per step."""
+    busy = threads if busy is None else busy
+    made = tuple(
+        Round(n, "2026-01-01T00:00:00+00:00", [], [0], 1.0, 0.5, [s * 3, s, s], [1.0], 10**9, [Turn(0, 0, [s, s], 2 * s, 2 * s * busy, 0.0, 0, 0, 0)])
+        for n, s in enumerate(rounds, start=1)
+    )
+    known = {"status": "ok", "proof": Proof(True, "", 1e-6, "loss after step 1", 0.1), "environment": {"packages": {framework: "1.2", "numpy": "2.4"}}}
+    return Result(Cell("fcn-5", framework, variant, "cpu", threads, 64), **{**known, "rounds": made, **fields})
+
+
+RESULTS = [
+    result("torch", 1, [0.700, 0.702, 0.698]),
+    result("torch", 2, [0.350, 0.351, 0.349]),
+    result("jax", 1, [0.500, 0.505, 0.495]),
+    result("jax", 2, [0.499, 0.504, 0.496]),
+    result("tensorflow", 1, [0.501, 0.506, 0.496]),
+    result("tensorflow", 2, [], status="crashed", reason="ended by signal SIGKILL"),
+]
+
+
+def entries(made, framework):
+    return next(row for _, name, row in made.rows if name == framework)
+
+
+def test_best_of_a_row_is_bold_and_ties_are_marked():
+    """PyTorch gains from a second thread; JAX shows no difference; TensorFlow has nothing to compare."""
+    made = table.make(RESULTS)
+    assert [(e.best, e.tie) for e in entries(made, "PyTorch")] == [(False, False), (True, False)]
+    assert [(e.best, e.tie) for e in entries(made, "JAX")] == [(False, True), (True, False)]
+    assert [(e.best, e.tie) for e in entries(made, "TensorFlow")] == [(False, False), (False, False)]
+
+
+def test_numbers_carry_intervals():
+    """Median and half-width: t(2) x 1.2533 x sd / sqrt(3) around it."""
+    assert [e.number for e in entries(table.make(RESULTS), "PyTorch")] == ["0.700 ±0.89%", "0.350 ±0.89%"]
+
+
+def test_what_was_not_measured_is_a_dash_with_its_reason():
+    """Never a hole."""
+    made = table.make(RESULTS)
+    entry = entries(made, "TensorFlow")[1]
+    assert entry.number == "-"
+    assert [made.footnotes[n - 1] for n in entry.notes] == ["crashed: ended by signal SIGKILL"]
+
+
+def test_verdicts_pair_the_rounds_and_call_ties_ties():
+    """JAX and TensorFlow move together: their ratio is known far better than either time."""
+    verdicts = table.make(RESULTS).verdicts
+    assert verdicts[0].startswith("FCN-5, 1 thread: JAX is fastest; TensorFlow takes 1.00x (1.00-1.00), PyTorch takes 1.40x (1.3")
+    assert verdicts[1].startswith("FCN-5, 2 threads: PyTorch is fastest; JAX takes 1.43x")
+    noisy = [result("torch", 1, [0.7, 0.8, 0.75]), result("jax", 1, [0.75, 0.72, 0.78])]
+    assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch = JAX tie"]
+
+
+def test_one_round_and_too_many_threads_are_marked():
+    """A number without an interval says so; so does one that did not keep its threads."""
+    made = table.make([result("jax", 1, [0.5], busy=1.9)])
+    (entry,) = entries(made, "JAX")
+    assert entry.number == "0.500"
+    assert [made.footnotes[n - 1] for n in entry.notes] == ["kept 1.90 processors busy, more than its 1 thread(s)", "one round: no interval"]
+
+
+def test_variants_are_rows_of_their_own_and_explained():
+    """Default and tuned never mix in a row; the footnote says what tuned sets."""
+    made = table.make([RESULTS[0], result("torch", 1, [0.5, 0.5, 0.5], "tuned")])
+    assert [name for _, name, _ in made.rows] == ["PyTorch", "PyTorch, tuned"]
+    assert any(note.startswith("PyTorch, tuned: ") and "MALLOC_MMAP_MAX_=0" in note for note in made.footnotes)
+
+
+def test_markdown():
+    """Bold in asterisks, ties with =, footnotes at the end."""
+    text = table.to_markdown(table.make(RESULTS))
+    assert "| FCN-5 | PyTorch | 0.700 ±0.89% | **0.350 ±0.89%** |" in text
+    assert "| FCN-5 | JAX | 0.500 ±3.1% = |" in text
+    assert "- [1] crashed: ended by signal SIGKILL" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(12.345, "12.3"), (123.4, "123"), (1.2345, "1.23"), (0.5, "0.500"), (0.01234, "0.0123"), (0.000456, "0.000456")]
+)
+def test_seconds_have_three_digits(value, text):
+    """Never an exponent."""
+    assert table.seconds(value) == text
+
+
+@pytest.mark.parametrize("found", objects([*RESULTS, Result(Cell("fcn-5", "mxnet"))]), ids=lambda o: f"{o['framework']} {o['threads']}")
+def test_json_follows_its_schema(found):
+    """The documented format is the printed one."""
+    jsonschema.validate(found, SCHEMA)
+
+
+def test_json_values():
+    """Derived figures agree with each other."""
+    found = objects(RESULTS)[1]
+    assert found["seconds_per_step"]["estimate"] == pytest.approx(0.35)
+    assert found["samples_per_second"] == pytest.approx(64 / 0.35)
+    assert found["flops_per_second"] == pytest.approx(38.29e9 / 0.35, rel=1e-3)
+    assert found["first_step_seconds"] == pytest.approx(1.05)
+    assert found["cpu_per_wall"] == pytest.approx(2.0)
+    assert found["versions"] == {"torch": "1.2", "numpy": "2.4"}
+    assert found["steps"] == 6
+    assert objects(RESULTS)[5]["seconds_per_step"] is None
+
+
+def test_frame():
+    """One row a cell, nested values as columns."""
+    frame = table.to_frame(RESULTS)
+    assert frame.shape[0] == 6
+    assert frame["seconds_per_step.estimate"][1] == pytest.approx(0.35)
+    assert frame["equal_work.parameter"][0] == "loss after step 1"

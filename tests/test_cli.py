@@ -1,0 +1,198 @@
+"""The command line as its users meet it: in a process of its own, with good and with bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+RUN = ("run", "--suite", "tiny", "-f", "null", "-w", "fcn-5-tiny")
+
+
+def test_run_then_table_in_every_format(stepbench):
+    """One run, and its table as JSON, CSV, Markdown and for the terminal; the number is the known one."""
+    done = stepbench(*RUN, "--json", "--seed", "1")
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads(done.stdout)
+    assert cell["status"] == "ok"
+    assert cell["seconds_per_step"]["low"] <= cell["seconds_per_step"]["estimate"] <= cell["seconds_per_step"]["high"]
+    assert cell["samples_per_second"] == pytest.approx(8 / cell["seconds_per_step"]["estimate"])
+    assert json.loads(stepbench("table", "--format", "json").stdout) == [cell]
+    csv = stepbench("table", "--format", "csv").stdout.splitlines()
+    assert csv[0].startswith("workload,framework,variant,device,threads,mini_batch,precision,mode,status")
+    assert csv[1].startswith("fcn-5-tiny,null,default,cpu,1,8,float32,train,ok")
+    markdown = stepbench("table", "--format", "markdown").stdout
+    assert "| workload | framework | CPU, 1 thread |" in markdown
+    assert "| FCN-5 tiny | Null | 0.02" in markdown
+    assert "0.02" in stepbench("table").stdout
+
+
+def test_show_prints_the_record_and_a_command_that_works(stepbench):
+    """The cell can be named by parts of its key; the printed command runs it again by hand."""
+    stepbench(*RUN)
+    shown = stepbench("show", "fcn-5-tiny/null")
+    assert shown.returncode == 0
+    assert "status       ok" in shown.stdout
+    assert "equal work   equal" in shown.stdout
+    command = shown.stdout.splitlines()[-1].strip()
+    again = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert len(json.loads(again.stdout.splitlines()[-1])["seconds"]) == 10
+    record = json.loads(stepbench("show", "null", "--json").stdout)
+    assert len(record["rounds"]) == 3
+    assert record["rounds"][0]["turns"][0]["seconds"]
+
+
+def test_exit_code_tells_that_a_cell_failed(stepbench):
+    """1, the table, and the reason in a footnote."""
+    done = stepbench(*RUN, "--variant", "raises")
+    assert done.returncode == 1
+    assert "crashed: in the proof of equal work: RuntimeError: null was asked to fail" in done.stdout
+
+
+def test_check_prints_errors_and_fails_on_unequal_work(stepbench):
+    """0 when all are equal, 1 and the parameter's name when one is not."""
+    good = stepbench("check", "-f", "null,numpy", "-w", "fcn-5,lstm-32", "--variant", "default")
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "4 of 4 are proven to be the same work" in good.stdout
+    bad = stepbench("check", "-f", "null", "-w", "fcn-5", "--variant", "wrong", "--json")
+    assert bad.returncode == 1
+    (cell,) = json.loads(bad.stdout)
+    assert cell["status"] == "unequal"
+    assert cell["equal_work"]["max_relative_error"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_interrupt_and_resume(stepbench, tmp_path):
+    """SIGTERM, then SIGKILL, in the middle of a run: what was stored stays, --resume goes on to the same end."""
+    command = [sys.executable, "-c", "from harness.cli import main; main()", *RUN, "--rounds", "6", "--seed", "3"]
+    environment = {**os.environ, "STEPBENCH_STORE": str(tmp_path / "store.sqlite")}
+    first = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    for line in first.stderr:
+        if "round 3" in line:
+            first.send_signal(signal.SIGTERM)
+            break
+    _, rest = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert rest.strip().splitlines()[-1].startswith("stepbench: interrupted")
+    kept = json.loads(stepbench("table", "--format", "json").stdout)[0]["rounds"]
+    assert kept == 2
+    second = subprocess.Popen([*command[:3], "run", "--resume"], env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    for line in second.stderr:
+        if "round 5" in line:
+            second.kill()
+            break
+    second.communicate(timeout=60)
+    done = stepbench("run", "--resume", "--json")
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads(done.stdout)
+    assert (cell["rounds"], cell["status"]) == (6, "ok")
+    record = json.loads(stepbench("show", "null", "--json").stdout)
+    assert [r["number"] for r in record["rounds"]] == [1, 2, 3, 4, 5, 6]
+    assert stepbench("run", "--resume").returncode == 2
+
+
+def test_two_runs_at_once(stepbench, complaint, tmp_path):
+    """The second refuses in one line; with --wait it waits its turn."""
+    command = [sys.executable, "-c", "from harness.cli import main; main()", *RUN, "--rounds", "4"]
+    first = subprocess.Popen(command, env={**os.environ, "STEPBENCH_STORE": str(tmp_path / "first.sqlite")}, stderr=subprocess.PIPE, text=True)
+    assert "Run 1" in first.stderr.readline()
+    complaint(stepbench(*RUN), f"process {first.pid} is measuring on this machine", "--wait")
+    waited = stepbench(*RUN, "--wait")
+    assert first.wait(timeout=1) == 0  # it had ended before the second began
+    assert waited.returncode == 0
+    assert f"waiting for process {first.pid}" in waited.stderr
+    first.stderr.close()
+
+
+BAD = {
+    "unknown workload": (("run", "-w", "fcn-9"), "unknown workload 'fcn-9'"),
+    "unknown framework": (("run", "-f", "caffe9"), "unknown framework 'caffe9'"),
+    "unknown variant": (("run", "--variant", "fastest"), "unknown variant 'fastest'"),
+    "unknown suite": (("run", "--suite", "huge"), "unknown suite 'huge'"),
+    "variant of another framework": (("run", "-f", "numpy", "--variant", "compile"), "unknown variant 'compile'"),
+    "0 threads": (("run", "-t", "0"), "0 threads: at least 1"),
+    "threads in words": (("run", "-t", "two"), "'two' is not a whole number"),
+    "too many threads": (("run", "-t", "4096"), "--oversubscribe"),
+    "0 rounds": (("run", "--rounds", "0"), "rounds"),
+    "a negative mini-batch": (("run", "--batch", "-3"), "a mini-batch of -3"),
+    "a strange budget": (("run", "--budget", "soon"), "write it like 90s, 8m or 2h"),
+    "a strange memory": (("run", "--memory", "much"), "write it like 500M or 2G"),
+    "a strange python": (("run", "--python", "torch"), "write it like torch=/path/to/python"),
+    "a missing python": (("run", "-f", "null", "--python", "null=/nowhere/python"), "/nowhere/python"),
+    "an unknown option": (("run", "--fast"), "--fast"),
+    "an unknown command": (("sprint",), "sprint"),
+    "no store yet": (("table",), "no store at"),
+    "nothing to resume": (("run", "--resume"), "no store at"),
+    "an environment that is not there": (("env", "remove", "nothing"), "no environment is called 'nothing'"),
+    "env of an unknown framework": (("env", "path", "caffe9"), "unknown framework 'caffe9'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_line(stepbench, complaint, case):
+    """Exit code 2, what is wrong and what to do, no traceback."""
+    arguments, words = BAD[case]
+    complaint(stepbench(*arguments), words)
+
+
+def test_a_store_that_is_none(stepbench, complaint, tmp_path):
+    """A text file is refused and left as it was; so is a folder that cannot be written."""
+    text = tmp_path / "notes.txt"
+    text.write_text("my notes " * 500)
+    complaint(stepbench(*RUN, "--store", str(text)), "is not a store")
+    assert text.read_text() == "my notes " * 500
+    complaint(stepbench(*RUN, "--store", "/proc/nowhere/store.sqlite"), "name another file with --store")
+
+
+def test_an_interpreter_without_the_framework(stepbench, complaint):
+    """The harness's own Python has no PyTorch."""
+    complaint(stepbench("run", "-f", "torch", "-w", "fcn-5-tiny", "--python", f"torch={sys.executable}"), "has no torch")
+
+
+def test_no_network(stepbench, complaint, tmp_path):
+    """An index that cannot be reached: one line, nothing half-made."""
+    nowhere = "http://127.0.0.1:9/simple"
+    variables = {"STEPBENCH_CACHE": str(tmp_path / "cache"), "UV_DEFAULT_INDEX": nowhere, "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_HTTP_RETRIES": "0"}
+    isolated = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
+    begin = time.monotonic()
+    complaint(stepbench(*RUN, **variables, **isolated), "cannot be reached")
+    assert time.monotonic() - begin < 120
+    assert [p for p in (tmp_path / "cache" / "environments").glob("*") if p.is_dir()] == []
+
+
+def test_a_cache_folder_that_cannot_be_written(stepbench, complaint):
+    """The line names STEPBENCH_CACHE."""
+    complaint(stepbench(*RUN, STEPBENCH_CACHE="/proc/nowhere"), "STEPBENCH_CACHE")
+
+
+def test_show_of_no_cell_or_several_names_them(stepbench, complaint):
+    """What could be meant is listed."""
+    stepbench(*RUN, "--variant", "default,tuned", "--rounds", "1")
+    complaint(stepbench("show", "null"), "2 cells fit 'null'", "fcn-5-tiny/null/tuned")
+    complaint(stepbench("show", "caffe"), "0 cells fit 'caffe'")
+
+
+@pytest.mark.parametrize("command", [(), ("run",), ("check",), ("table",), ("show",), ("env",), ("env", "install"), ("list",), ("host",), ("completion",)])
+def test_every_command_has_help(stepbench, command):
+    """--help exits 0 and says something."""
+    done = stepbench(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+
+
+def test_list_and_host(stepbench):
+    """What there is, without any framework installed."""
+    listed = stepbench("list").stdout
+    for word in ("fcn-5", "117,997,696", "PyTorch", "compile", "paper", "out-of-memory"):
+        assert word in listed
+    facts = json.loads(stepbench("host", "--json").stdout)
+    assert facts["memory_bytes"] > 0
+    assert facts["layout"]["1"] == [facts["processors"][0]["number"]]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(stepbench, shell):
+    """A script for each shell, and real completions of names."""
+    assert "_STEPBENCH_COMPLETE" in stepbench("completion", shell).stdout
