@@ -31,7 +31,7 @@ framework = Framework(
     variants={
         "default": Variant("the step compiled by jax.jit; LSTM by lax.scan"),
         "tuned": Variant(
-            "parameters donated, products over two axes (1x1 convolutions too), derivatives of pooling, LSTM and loss written by hand; "
+            "parameters donated, products flat (1x1 convolutions too), derivatives of pooling and LSTM by hand; "
             "memory kept by the allocator between steps",
             environment=ALLOCATOR,
             settings={"donate": True, "flat": True, "pool": "by hand", "lstm": "by hand", "loss": "by mask"},
@@ -271,11 +271,12 @@ def max_pool(jax: Any, layer: Any) -> Any:
     def forward(x: Any) -> Any:
         height, width = (reach(size) for size in x.shape[1:3])
         around = (padding, padding)
-        x_padded = numpy.pad(x, ((0, 0), around, around, (0, 0)), constant_values=-numpy.inf)
-        y, winner = numpy.full((), -numpy.inf, x.dtype), numpy.uint8(0)
+        x_padded = numpy.pad(x, ((0, 0), around, around, (0, 0)), constant_values=-numpy.inf) if padding else x
+        y = winner = None
         for k, (row, column) in enumerate(places):
             candidate = x_padded[:, row : row + height : stride, column : column + width : stride]
-            y, winner = numpy.maximum(y, candidate), numpy.where(candidate > y, numpy.uint8(k), winner)
+            winner = numpy.where(candidate > y, numpy.uint8(k), winner) if k else numpy.zeros(candidate.shape, "uint8")
+            y = numpy.maximum(y, candidate) if k else candidate
         return y, (winner, x.shape[1:3])
 
     def backward(saved: Any, d: Any) -> Any:

@@ -78,9 +78,8 @@ class Network:
                 parameter.set_data(mxnet.nd.array(given[name]))
         sequence = arrays.labels.ndim == 2
         self.swap = sequence and bool(settings.get("time_major"))
-        self.input, self.labels = (
-            mxnet.nd.array(array.swapaxes(0, 1) if self.swap else array, dtype="float32") for array in (arrays.input, arrays.labels)
-        )
+        given = (array.swapaxes(0, 1) if self.swap else array for array in (arrays.input, arrays.labels))
+        self.input, self.labels = (mxnet.nd.array(array, dtype="float32") for array in given)
         self.criterion = mxnet.gluon.loss.SoftmaxCrossEntropyLoss(batch_axis=1 if self.swap else 0)
         self.loss = self.logits = None  # type: Any
         self.samples, self.steps = len(arrays.labels), 0
@@ -122,12 +121,13 @@ class Network:
         if what == "logits":
             return self.logits.asnumpy().swapaxes(0, 1) if self.swap else self.logits.asnumpy()
         if what == "parameter_count":
-            return sum(parameter.data().size for parameter in self.model.collect_params().values() if parameter.grad_req != "null")
+            every = self.model.collect_params().values()
+            return sum(parameter.data().size for parameter in every if parameter.grad_req != "null")
         found = {name: parameter.data().asnumpy() for name, parameter in getattr(self, what).items()}
         return self.unbiased(found) if what == "statistics" else found
 
     def unbiased(self, found: Dict[str, Any]) -> Dict[str, Any]:
-        """Running variances as n - 1 would have made them: all but the share of the initial value that is left scales by n/(n - 1)."""
+        """Running variances as n - 1 would have made them: all but what is left of the initial value, times n/(n - 1)."""
         for node in flatten(self.nodes):
             name = node.name + ".running_variance"
             if name in found:
@@ -151,7 +151,8 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
 
     def recurrent(node: Node, name: Dict[str, str]) -> Any:
         """One layer; its second bias stays zero and is not trained."""
-        layer = rnn.LSTM(node.layer.units, layout="TNC" if settings.get("time_major") else "NTC", input_size=node.input[-1], **name)
+        layout = "TNC" if settings.get("time_major") else "NTC"
+        layer = rnn.LSTM(node.layer.units, layout=layout, input_size=node.input[-1], **name)
         layer.l0_h2h_bias.grad_req = "null"
         return layer
 

@@ -272,7 +272,7 @@ def check(
         watch.expect(3.0 * len(cells))
         session.prepare()
         session.prove()
-    found = list(session.results.values())
+    found = [r.but(status="ok") if r.proof and r.proof.equal else r for r in session.results.values()]
     if as_json:
         _print_json(found)
     else:
@@ -300,6 +300,24 @@ def show_table(style: str, number: int | None, location: str | None) -> None:
         click.echo(table.to_markdown(table.make(found)), nl=False)
     else:
         _print_table(table.make(found))
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["ranking"]))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, writable=True), required=True, help="File to write; .svg, .png or .pdf.")
+@click.option("--run", "number", type=int, help="Which run.  [default: the last]")
+@store_option
+def plot(kind: str, output: str, number: int | None, location: str | None) -> None:
+    """Draw a stored run: every framework's seconds per mini-batch, with intervals."""
+    from reports import plots
+
+    store = _store(location)
+    draw = {"ranking": plots.ranking}[kind]
+    try:
+        draw(store.results(store.run(number).id)).savefig(output, dpi=150)
+    except ValueError as problem:
+        raise click.UsageError(str(problem)) from None
+    click.echo(output)
 
 
 @cli.command()

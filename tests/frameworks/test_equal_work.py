@@ -6,6 +6,13 @@ import pytest
 
 import frameworks
 
+# What a framework gets wrong, with the reason; everything else must pass. If one is mended, its test says so.
+KNOWN_FAULTS = {
+    # PyTorch 2.13, with oneDNN: where max-pool and Flatten lead to a small dense layer, the compiled backward pass gives
+    # every convolution a gradient of exactly zero. Eager is right; so is compiled code with oneDNN switched off.
+    ("torch", "compile", "alexnet", "train"): "conv5.bias after step 3",
+}
+
 FRAMEWORKS = [name for name, module in frameworks.discover().items() if module.framework.listed]
 
 
@@ -14,11 +21,14 @@ FRAMEWORKS = [name for name, module in frameworks.discover().items() if module.f
 def test_equal_work(stepbench, name, mode):
     """Loss, gradients and updated parameters after 1 and 3 steps; logits in inference. Nothing is unsupported."""
     done = stepbench("check", "-f", name, "--mode", mode, "--json", timeout=1200)
-    cells = json.loads(done.stdout)
+    cells = {(c["framework"], c["variant"], c["workload"], c["mode"]): c for c in json.loads(done.stdout)}
     assert len(cells) == 6 * len(frameworks.discover()[name].framework.variants)
-    assert [(c["workload"], c["variant"], c["status"], c["reason"]) for c in cells if c["status"] != "unfinished"] == []
-    assert max(c["equal_work"]["max_relative_error"] for c in cells) < 1e-3
-    assert done.returncode == 0
+    known = {key: where for key, where in KNOWN_FAULTS.items() if key in cells}
+    refused = {key: cell["reason"] for key, cell in cells.items() if cell["status"] != "ok"}
+    assert refused.keys() == known.keys(), refused
+    assert all(cells[key]["status"] == "unequal" and where in refused[key] for key, where in known.items())
+    assert max(c["equal_work"]["max_relative_error"] for key, c in cells.items() if key not in known) < 1e-3
+    assert done.returncode == bool(known)
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)

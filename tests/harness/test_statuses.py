@@ -95,9 +95,9 @@ def test_a_full_size_network_of_another_size_is_unequal():
     """The second half of the proof: parameter count and first losses."""
     from harness.proof import FullSize
 
-    wanted = FullSize(100, [2.0, 1.0], 1e-6)
+    wanted = FullSize(100, [2.0, 1.0], [1e-7, 1e-6])
     assert wanted.failure(100, [2.0, 1.0]) == ""
-    assert wanted.failure(100, [2.0001, 1.0]) == ""
+    assert wanted.failure(100, [2.0001, 1.0002]) == ""
     assert wanted.failure(90, [2.0, 1.0]) == "trains 90 parameters, not 100"
     assert "loss of step 2 is 1.01, not 1" in wanted.failure(100, [2.0, 1.01])
     assert "nan" in wanted.failure(100, [2.0, float("nan")])
