@@ -45,8 +45,8 @@ class Framework(NamedTuple):
 
     title: str
     """As printed in tables."""
-    distribution: str
-    """The installed distribution whose version is the framework's."""
+    distributions: Tuple[str, ...]
+    """Names under which it is installed; the version of the first that is there is the framework's."""
     python: str
     """The Python versions it runs on, for example ">=3.10,<3.12"."""
     builds: Tuple[Build, ...]

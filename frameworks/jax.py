@@ -25,7 +25,7 @@ from workloads.parameters import Arrays
 
 framework = Framework(
     title="JAX",
-    distribution="jax",
+    distributions=("jax",),
     python=">=3.11,<3.15",
     builds=(Build("PyPI wheel", ("jax==0.10.2", "jaxlib==0.10.2", "numpy==2.4.6")),),
     variants={
@@ -90,9 +90,7 @@ class Network:
     def step(self, n: int) -> None:
         for _ in range(n):
             if self.training:
-                self.parameters, self.statistics, self.result = self.run(
-                    self.parameters, self.statistics, self.input, self.labels
-                )
+                self.parameters, self.statistics, self.result = self.run(self.parameters, self.statistics, self.input, self.labels)
             else:
                 self.result = self.run(self.parameters, self.statistics, self.input)
             self.jax.block_until_ready((self.parameters, self.statistics, self.result))
@@ -178,9 +176,7 @@ class Network:
         if self.settings.get("flat") and layer.kernel == 1 and not layer.padding:
             return self.product(x[:, :: layer.stride, :: layer.stride], weight[0, 0])
         order = ("NHWC", "HWIO", "NHWC")
-        return self.jax.lax.conv_general_dilated(
-            x, weight, (layer.stride,) * 2, [(layer.padding,) * 2] * 2, dimension_numbers=order
-        )
+        return self.jax.lax.conv_general_dilated(x, weight, (layer.stride,) * 2, [(layer.padding,) * 2] * 2, dimension_numbers=order)
 
     def pool(self, layer: Any, x: Any) -> Any:
         lax = self.jax.lax
@@ -285,8 +281,7 @@ def max_pool(jax: Any, layer: Any) -> Any:
         dx = 0.0
         for k, (row, column) in enumerate(places):
             edges = [
-                (start - padding, size - (start - padding) - reach(size), stride - 1)
-                for start, size in ((row, height), (column, width))
+                (start - padding, size - (start - padding) - reach(size), stride - 1) for start, size in ((row, height), (column, width))
             ]
             share = numpy.where(winner == k, d, 0)
             dx = dx + jax.lax.pad(share, numpy.zeros((), d.dtype), [(0, 0, 0)] + edges + [(0, 0, 0)])

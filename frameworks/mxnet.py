@@ -25,7 +25,7 @@ from workloads.parameters import Arrays
 
 framework = Framework(
     title="MXNet",
-    distribution="mxnet",
+    distributions=("mxnet",),
     python=">=3.8,<3.12",
     builds=(Build("PyPI wheel", ("mxnet==1.9.1", "numpy==1.23.5")),),
     variants={

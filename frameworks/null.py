@@ -17,7 +17,7 @@ from workloads.parameters import Arrays
 
 framework = Framework(
     title="Null",
-    distribution="numpy",
+    distributions=("numpy",),
     python=">=3.11",
     builds=(Build("PyPI wheel", ("numpy==2.4.6",)),),
     variants={

@@ -26,7 +26,7 @@ from workloads.parameters import Arrays
 
 framework = Framework(
     title="NumPy",
-    distribution="numpy",
+    distributions=("numpy",),
     python=">=3.11",
     builds=(Build("PyPI wheel", ("numpy==2.4.6",)),),
     variants={

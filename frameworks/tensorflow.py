@@ -28,7 +28,7 @@ NUMPY = "numpy==2.4.6"
 
 framework = Framework(
     title="TensorFlow",
-    distribution="tensorflow",
+    distributions=("tensorflow", "tensorflow-cpu"),
     python=">=3.10,<3.14",
     builds=(
         Build("CPU build", ("tensorflow-cpu==2.21.0", NUMPY)),

@@ -27,7 +27,7 @@ from workloads.parameters import Arrays
 
 framework = Framework(
     title="PyTorch",
-    distribution="torch",
+    distributions=("torch",),
     python=">=3.11,<3.14",
     builds=(
         Build("CPU build", ("torch==2.13.0+cpu", "numpy==2.4.6")),
@@ -148,9 +148,7 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
 
     make = {
         Dense: lambda node, layer: nn.Linear(node.input[-1], layer.units),
-        Conv2d: lambda node, layer: nn.Conv2d(
-            node.input[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=layer.bias
-        ),
+        Conv2d: lambda node, layer: nn.Conv2d(node.input[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=layer.bias),
         MaxPool: lambda node, layer: nn.MaxPool2d(layer.kernel, layer.stride, layer.padding),
         GlobalAvgPool: lambda node, layer: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
         BatchNorm: lambda node, layer: nn.BatchNorm2d(node.input[0], layer.epsilon, layer.momentum),

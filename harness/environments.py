@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,8 +148,8 @@ def _make(name: str, framework: Framework, say: Say) -> Environment:
         _venv(uv, name, framework, made / "venv")
         build = _install(uv, name, framework, python, say)
         contents = _probe(python)
-        if _normal(framework.distribution) not in contents["packages"]:
-            raise EnvironmentProblem(f"{framework.title}: its {build.name} holds no {framework.distribution} (log: {uv.log})")
+        if not _held(framework, contents["packages"]):
+            raise EnvironmentProblem(f"{framework.title}: its {build.name} holds no {framework.distributions[0]} (log: {uv.log})")
         digest = _digest(build=build.name, **contents)
         folder = root() / f"{name}-{digest}"
         environment = Environment(name, folder / python.relative_to(made), folder, digest, build.name, **contents)
@@ -174,7 +174,7 @@ def _venv(uv: Uv, name: str, framework: Framework, folder: Path) -> None:
     if not good:
         missing = (
             f"{framework.title} needs Python {framework.python} and none was found: install one (`uv python install`, pyenv, conda), "
-            f"or name one that has {framework.distribution} with --python {name}=PATH"
+            f"or name one that has {framework.distributions[0]} with --python {name}=PATH"
         )
         raise EnvironmentProblem(_unwritable(condensed(output)) if python or DISK.search(output) else missing)
 
@@ -206,9 +206,10 @@ def _install(uv: Uv, name: str, framework: Framework, python: Path, say: Say) ->
     else:
         raise EnvironmentProblem(_refused(uv, name, framework, output))
     pins = {_normal(pin): version for pin, version in re.findall(r"^ \+ ([^=\s]+)==(\S+)", output, re.MULTILINE)}
-    version = pins.get(_normal(framework.distribution), "")
-    source = uv.source(python, f"{framework.distribution}=={version}", options, python.parents[3])
-    say(f"{title}: {build.name} ({framework.distribution} {version})" + (f" from {source}" if source else ""))
+    distribution = _held(framework, pins) or framework.distributions[0]
+    version = pins.get(distribution, "")
+    source = uv.source(python, f"{distribution}=={version}", options, python.parents[3])
+    say(f"{title}: {build.name} ({distribution} {version})" + (f" from {source}" if source else ""))
     downloads, installs = (re.search(rf"Would {verb} (\d+ packages?)", output) for verb in ("download", "install"))
     installing = f"{title}: installing {installs[1] if installs else ''}"
     say(f"{title}: downloading {downloads[1]}" if downloads else installing)
@@ -245,8 +246,8 @@ def _own(name: str, framework: Framework, python: Path) -> Environment:
         raise EnvironmentProblem(f"--python {name}={python}: there is no such program")
     path = Path(program).absolute()  # not resolved: the Python of a virtual environment is a link
     contents = _probe(path)
-    if _normal(framework.distribution) not in contents["packages"]:
-        lacks = f"this Python {contents['python_version']} has no {framework.distribution}"
+    if not _held(framework, contents["packages"]):
+        lacks = f"this Python {contents['python_version']} has no {framework.distributions[0]}"
         raise EnvironmentProblem(f"--python {name}={python}: {lacks}; install it there or name another")
     return Environment(name, path, None, _digest(build=OWN, **contents), OWN, **contents)
 
@@ -291,6 +292,11 @@ def _digest(python_version: str, packages: dict[str, str], build: str) -> str:
 def _hash(text: str) -> str:
     """Short enough for a folder's name."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _held(framework: Framework, packages: Mapping[str, str]) -> str | None:
+    """The name under which a framework is among these packages; None if it is not."""
+    return next((name for name in map(_normal, framework.distributions) if name in packages), None)
 
 
 def _normal(distribution: str) -> str:

@@ -59,8 +59,8 @@ def versions(result: Result) -> dict[str, str]:
     packages = result.environment.get("packages", {})
     python = result.environment.get("python_version", "")
     module = frameworks.discover().get(result.cell.framework)
-    wanted = module.framework.distribution if module else result.cell.framework
-    found = {name: version for name, version in packages.items() if name == "numpy" or (name.split("-")[0] == wanted and "_" not in name)}
+    wanted = (*(module.framework.distributions if module else ()), "numpy")
+    found = {name: packages[name] for name in wanted if name in packages}
     return {**({"python": python} if python else {}), **found}
 
 

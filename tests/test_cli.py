@@ -96,7 +96,9 @@ def test_interrupt_and_resume(stepbench, tmp_path):
 def test_two_runs_at_once(stepbench, complaint, tmp_path):
     """The second refuses in one line; with --wait it waits its turn."""
     command = [sys.executable, "-c", "from harness.cli import main; main()", *RUN, "--rounds", "4"]
-    first = subprocess.Popen(command, env={**os.environ, "STEPBENCH_STORE": str(tmp_path / "first.sqlite")}, stderr=subprocess.PIPE, text=True)
+    first = subprocess.Popen(
+        command, env={**os.environ, "STEPBENCH_STORE": str(tmp_path / "first.sqlite")}, stderr=subprocess.PIPE, text=True
+    )
     assert "Run 1" in first.stderr.readline()
     complaint(stepbench(*RUN), f"process {first.pid} is measuring on this machine", "--wait")
     waited = stepbench(*RUN, "--wait")
@@ -154,7 +156,12 @@ def test_an_interpreter_without_the_framework(stepbench, complaint):
 def test_no_network(stepbench, complaint, tmp_path):
     """An index that cannot be reached: one line, nothing half-made."""
     nowhere = "http://127.0.0.1:9/simple"
-    variables = {"STEPBENCH_CACHE": str(tmp_path / "cache"), "UV_DEFAULT_INDEX": nowhere, "UV_CACHE_DIR": str(tmp_path / "uv"), "UV_HTTP_RETRIES": "0"}
+    variables = {
+        "STEPBENCH_CACHE": str(tmp_path / "cache"),
+        "UV_DEFAULT_INDEX": nowhere,
+        "UV_CACHE_DIR": str(tmp_path / "uv"),
+        "UV_HTTP_RETRIES": "0",
+    }
     isolated = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""}
     begin = time.monotonic()
     complaint(stepbench(*RUN, **variables, **isolated), "cannot be reached")
@@ -174,7 +181,9 @@ def test_show_of_no_cell_or_several_names_them(stepbench, complaint):
     complaint(stepbench("show", "caffe"), "0 cells fit 'caffe'")
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("check",), ("table",), ("show",), ("env",), ("env", "install"), ("list",), ("host",), ("completion",)])
+@pytest.mark.parametrize(
+    "command", [(), ("run",), ("check",), ("table",), ("show",), ("env",), ("env", "install"), ("list",), ("host",), ("completion",)]
+)
 def test_every_command_has_help(stepbench, command):
     """--help exits 0 and says something."""
     done = stepbench(*command, "--help")

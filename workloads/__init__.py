@@ -29,7 +29,8 @@ class Workload(NamedTuple):
     """The same shape of network with a few thousand parameters, for tests and for the proof of equal work.
 
     Its learning rate is larger: the proof reads each gradient back from the update, (before - after) / learning rate,
-    and a small update would drown in the rounding of the weight.
+    and a small update would drown in the rounding of the weight. Size and rate also keep every ReLU and max-pool clear
+    of its kink (tests/harness/test_proof.py): there two honest roundings part ways.
     """
 
 

@@ -43,6 +43,6 @@ workload = Workload(
         input=(3, 95, 95),  # the last pool leaves 2x2, so that a wrong order of axes in Flatten shows
         layers=alexnet(4, 6, 8, 8, 6, hidden=32, classes=10),
         mini_batch=4,
-        learning_rate=0.1,
+        learning_rate=0.05,
     ),
 )

@@ -45,9 +45,9 @@ workload = Workload(
     tiny=Workload(
         name="resnet-tiny",
         title="ResNet-50 tiny",
-        input=(3, 64, 64),
+        input=(3, 32, 32),
         layers=resnet(4, (2, 2), classes=10),
-        mini_batch=8,
+        mini_batch=4,
         learning_rate=0.3,
     ),
 )

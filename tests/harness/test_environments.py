@@ -41,7 +41,7 @@ def wheel(folder, version, name="toy"):
 def toy(*requirements, python=">=3.8", distribution="toy"):
     """A framework with one build for each requirement."""
     builds = tuple(Build(f"build {number}", (requirement,)) for number, requirement in enumerate(requirements, 1))
-    return Framework("Toy", distribution, python, builds, {})
+    return Framework("Toy", (distribution,), python, builds, {})
 
 
 @pytest.fixture(autouse=True)

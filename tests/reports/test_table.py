@@ -19,10 +19,25 @@ def result(framework, threads, rounds, variant="default", busy=None, **fields):
     """A cell whose rounds took these seconds per step."""
     busy = threads if busy is None else busy
     made = tuple(
-        Round(n, "2026-01-01T00:00:00+00:00", [], [0], 1.0, 0.5, [s * 3, s, s], [1.0], 10**9, [Turn(0, 0, [s, s], 2 * s, 2 * s * busy, 0.0, 0, 0, 0)])
+        Round(
+            n,
+            "2026-01-01T00:00:00+00:00",
+            [],
+            [0],
+            1.0,
+            0.5,
+            [s * 3, s, s],
+            [1.0],
+            10**9,
+            [Turn(0, 0, [s, s], 2 * s, 2 * s * busy, 0.0, 0, 0, 0)],
+        )
         for n, s in enumerate(rounds, start=1)
     )
-    known = {"status": "ok", "proof": Proof(True, "", 1e-6, "loss after step 1", 0.1), "environment": {"packages": {framework: "1.2", "numpy": "2.4"}}}
+    known = {
+        "status": "ok",
+        "proof": Proof(True, "", 1e-6, "loss after step 1", 0.1),
+        "environment": {"packages": {framework: "1.2", "numpy": "2.4"}},
+    }
     return Result(Cell("fcn-5", framework, variant, "cpu", threads, 64), **{**known, "rounds": made, **fields})
 
 
@@ -75,7 +90,10 @@ def test_one_round_and_too_many_threads_are_marked():
     made = table.make([result("jax", 1, [0.5], busy=1.9)])
     (entry,) = entries(made, "JAX")
     assert entry.number == "0.500"
-    assert [made.footnotes[n - 1] for n in entry.notes] == ["kept 1.90 processors busy, more than its 1 thread(s)", "one round: no interval"]
+    assert [made.footnotes[n - 1] for n in entry.notes] == [
+        "kept 1.90 processors busy, more than its 1 thread(s)",
+        "one round: no interval",
+    ]
 
 
 def test_variants_are_rows_of_their_own_and_explained():
