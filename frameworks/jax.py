@@ -31,10 +31,11 @@ framework = Framework(
     variants={
         "default": Variant("the step compiled by jax.jit; LSTM by lax.scan"),
         "tuned": Variant(
-            "parameters donated, products flat (1x1 convolutions too), derivatives of pooling and LSTM by hand; "
+            "parameters donated, products flat (1x1 convolutions too), Flatten in channels-last order (the next layer's "
+            "weight turned to fit), derivatives of pooling and LSTM by hand; "
             "memory kept by the allocator between steps",
             environment=ALLOCATOR,
-            settings={"donate": True, "flat": True, "pool": "by hand", "lstm": "by hand", "loss": "by mask"},
+            settings={"donate": True, "flat": True, "pool": "by hand", "lstm": "by hand", "loss": "by mask", "flatten": "in place"},
         ),
         "eager": Variant("operation by operation, no jax.jit", settings={"jit": False}),
     },
@@ -54,10 +55,18 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     return Network(jax, workload, arrays, cell.mode == "train", framework.variants[cell.variant].settings)
 
 
-def turned(node: Node, key: str, array: Any, back: bool = False) -> Any:
-    """A parameter from the contract's layout to JAX's, or back."""
+def turned(node: Node, key: str, array: Any, image: Tuple[int, ...] = (), back: bool = False) -> Any:
+    """A parameter from the contract's layout to JAX's, or back.
+
+    `image` is the shape (channels, height, width) whose flattened values a dense weight takes channels last.
+    """
     if isinstance(node.layer, Conv2d) and key == "weight":
         return array.transpose((3, 2, 0, 1) if back else (2, 3, 1, 0))
+    if image and key == "weight":
+        channels, height, width = image
+        if back:
+            return array.reshape(height, width, channels, -1).transpose(3, 2, 0, 1).reshape(array.shape[::-1])
+        return array.reshape(-1, channels, height, width).transpose(2, 3, 1, 0).reshape(array.shape[::-1])
     return array.T if array.ndim == 2 and not isinstance(node.layer, Embedding) else array
 
 
@@ -67,21 +76,25 @@ class Network:
     def __init__(self, jax: Any, workload: Workload, arrays: Arrays, training: bool, settings: Dict[str, Any]) -> None:
         self.jax, self.settings, self.training = jax, settings, training
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate
-        self.parameters = {}  # type: Dict[str, Any]
-        self.statistics = {}  # type: Dict[str, Any]
+        self.parameters: Dict[str, Any] = {}
+        self.statistics: Dict[str, Any] = {}
+        self.images: Dict[str, Tuple[int, ...]] = {}  # dense layers that take an image flattened channels last
+        for node, after in zip(self.nodes, self.nodes[1:]):
+            if settings.get("flatten") == "in place" and isinstance(node.layer, Flatten) and isinstance(after.layer, Dense):
+                self.images[after.name] = node.input
         for node in flatten(self.nodes):
             for name in node.parameters:
-                self.parameters[name] = self.own(turned(node, name.split(".")[1], arrays.parameters[name]))
+                array = turned(node, name.split(".")[1], arrays.parameters[name], self.images.get(node.name, ()))
+                self.parameters[name] = self.own(array)
             for name in node.statistics:
                 self.statistics[name] = self.own(arrays.statistics[name])
         images = arrays.input.ndim == 4
         self.input = self.own(arrays.input.transpose(0, 2, 3, 1) if images else arrays.input)
         self.labels = self.own(arrays.labels)
-        self.result = None  # type: Any
-        run, donated = (self.train, (0, 1)) if training else (self.infer, ())
+        self.result: Any = None
+        self.run: Any = self.train if training else self.infer
         if settings.get("jit", True):
-            run = jax.jit(run, donate_argnums=donated if settings.get("donate") else ())
-        self.run = run
+            self.run = jax.jit(self.run, donate_argnums=(0, 1) if training and settings.get("donate") else ())
 
     def own(self, array: Any) -> Any:
         """A copy that shares no memory with numpy: a donated buffer is written to."""
@@ -116,7 +129,9 @@ class Network:
             return sum(parameter.size for parameter in self.parameters.values())
         if what == "parameters":
             return {
-                name: turned(node, name.split(".")[1], numpy.asarray(self.parameters[name]), back=True).copy(order="C")
+                name: turned(
+                    node, name.split(".")[1], numpy.asarray(self.parameters[name]), self.images.get(node.name, ()), back=True
+                ).copy(order="C")
                 for node in flatten(self.nodes)
                 for name in node.parameters
             }
@@ -148,8 +163,9 @@ class Network:
                 x = jax.nn.relu(x)
             elif isinstance(layer, Sigmoid):
                 x = jax.nn.sigmoid(x)
-            elif isinstance(layer, Flatten):  # channels slowest, as the contract has it
-                x = (x.transpose(0, 3, 1, 2) if x.ndim == 4 else x).reshape(x.shape[0], -1)
+            elif isinstance(layer, Flatten):  # channels slowest, as the contract has it, or turned in the next weight
+                turn = x.ndim == 4 and not self.images
+                x = (x.transpose(0, 3, 1, 2) if turn else x).reshape(x.shape[0], -1)
             elif isinstance(layer, Embedding):
                 x = own["weight"][x]
             elif isinstance(layer, LSTM):
@@ -260,7 +276,7 @@ def max_pool(jax: Any, layer: Any) -> Any:
     numpy, kernel, stride, padding = jax.numpy, layer.kernel, layer.stride, layer.padding
     places = [(row, column) for row in range(kernel) for column in range(kernel)]
 
-    def reach(size: int) -> int:
+    def reach(size: int) -> Any:
         """Rows from the first to the last that one place in the kernel meets."""
         return (size + 2 * padding - kernel) // stride * stride + 1
 

@@ -78,10 +78,11 @@ class Network:
                 parameter.set_data(mxnet.nd.array(given[name]))
         sequence = arrays.labels.ndim == 2
         self.swap = sequence and bool(settings.get("time_major"))
-        given = (array.swapaxes(0, 1) if self.swap else array for array in (arrays.input, arrays.labels))
-        self.input, self.labels = (mxnet.nd.array(array, dtype="float32") for array in given)
+        turned = (array.swapaxes(0, 1) if self.swap else array for array in (arrays.input, arrays.labels))
+        self.input, self.labels = (mxnet.nd.array(array, dtype="float32") for array in turned)
         self.criterion = mxnet.gluon.loss.SoftmaxCrossEntropyLoss(batch_axis=1 if self.swap else 0)
-        self.loss = self.logits = None  # type: Any
+        self.loss: Any = None
+        self.logits: Any = None
         self.samples, self.steps = len(arrays.labels), 0
         if "hybridize" in settings:
             self.model.hybridize(**settings["hybridize"])
@@ -166,7 +167,7 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
         block.add(nn.GlobalAvgPool2D(), nn.Flatten())
         return block
 
-    make = {
+    make: Dict[Any, Any] = {
         Dense: lambda node, layer, name: nn.Dense(layer.units, flatten=False, in_units=node.input[-1], **name),
         Conv2d: lambda node, layer, name: convolution(node, name),
         MaxPool: lambda node, layer, name: nn.MaxPool2D(layer.kernel, layer.stride, layer.padding, **name),
@@ -180,7 +181,7 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
         Residual: lambda node, layer, name: Sum(network(node.body, settings), network(node.shortcut, settings), **name),
         Embedding: lambda node, layer, name: nn.Embedding(layer.vocabulary, layer.width, **name),
         LSTM: lambda node, layer, name: recurrent(node, name),
-    }  # type: Dict[Any, Any]
+    }
     model = nn.HybridSequential(prefix="")
     model.add(*(make[type(node.layer)](node, node.layer, {"prefix": node.name + "_"}) for node in nodes))
     return model
@@ -195,7 +196,8 @@ def named(nodes: Tuple[Node, ...], model: Any) -> Tuple[Dict[str, Any], Dict[str
         key = "l0_i2h_bias" if key == "bias" and isinstance(node.layer, LSTM) else KEYS.get(key, key)
         return found[f"{node.name}_{key}"]
 
-    parameters, statistics = {}, {}  # type: Dict[str, Any], Dict[str, Any]
+    parameters: Dict[str, Any] = {}
+    statistics: Dict[str, Any] = {}
     for node in flatten(nodes):
         parameters.update((name, find(node, name)) for name in node.parameters)
         statistics.update((name, find(node, name)) for name in node.statistics)

@@ -76,8 +76,8 @@ class Network:
     def __init__(self, tf: Any, workload: Workload, arrays: Arrays, training: bool, settings: Dict[str, Any]) -> None:
         self.tf, self.settings, self.training = tf, settings, training
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate
-        self.parameters = {}  # type: Dict[str, Any]
-        self.statistics = {}  # type: Dict[str, Any]
+        self.parameters: Dict[str, Any] = {}
+        self.statistics: Dict[str, Any] = {}
         for node in flatten(self.nodes):
             for name in node.parameters:
                 self.parameters[name] = tf.Variable(turned(node, name.split(".")[1], arrays.parameters[name]))
@@ -86,7 +86,7 @@ class Network:
         images = arrays.input.ndim == 4
         self.input = tf.constant(arrays.input.transpose(0, 2, 3, 1) if images else arrays.input)
         self.labels = tf.constant(arrays.labels)
-        self.result = None  # type: Any
+        self.result: Any = None
         xla = settings.get("xla", ())
         compiled = xla == "all" or any(type(node.layer).__name__ in xla for node in flatten(self.nodes))
         run = self.train if training else self.infer
@@ -102,7 +102,7 @@ class Network:
 
     def train(self) -> Any:
         tf = self.tf
-        names, variables = list(self.parameters), list(self.parameters.values())
+        variables = list(self.parameters.values())
         with tf.GradientTape() as tape:
             logits = self.forward(self.nodes, self.input)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(self.labels, logits))

@@ -92,10 +92,11 @@ class Network:
             self.input, self.labels = self.input.t().contiguous(), self.labels.t().contiguous()
         self.labels = self.labels.flatten()
         self.criterion = torch.nn.CrossEntropyLoss()
-        self.loss = self.logits = None  # type: Any
+        self.loss: Any = None
+        self.logits: Any = None
         self.forward = torch.compile(self.model) if settings.get("compile") else self.model
         if not self.training:
-            self.run = torch.inference_mode()(self.infer)  # type: Any
+            self.run: Any = torch.inference_mode()(self.infer)
         else:
             self.optimizer = torch.optim.SGD(self.model.parameters(), lr=workload.learning_rate)
             self.run = self.train
@@ -146,7 +147,7 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
         def forward(self, x: Any) -> Any:
             return self.body(x) + self.shortcut(x)
 
-    make = {
+    make: Dict[Any, Any] = {
         Dense: lambda node, layer: nn.Linear(node.input[-1], layer.units),
         Conv2d: lambda node, layer: nn.Conv2d(node.input[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=layer.bias),
         MaxPool: lambda node, layer: nn.MaxPool2d(layer.kernel, layer.stride, layer.padding),
@@ -158,7 +159,7 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
         Residual: lambda node, layer: Sum(network(node.body, settings), network(node.shortcut, settings)),
         Embedding: lambda node, layer: nn.Embedding(layer.vocabulary, layer.width),
         LSTM: lambda node, layer: Recurrent(node.input[-1], layer.units),
-    }  # type: Dict[Any, Any]
+    }
     return nn.Sequential(OrderedDict((node.name, make[type(node.layer)](node, node.layer)) for node in nodes))
 
 
@@ -172,7 +173,8 @@ def named(nodes: Tuple[Node, ...], model: Any) -> Tuple[Dict[str, Any], Dict[str
             key = "bias_ih_l0"
         return getattr(modules[layer], KEYS.get(key, key))
 
-    parameters, statistics = {}, {}  # type: Dict[str, Any], Dict[str, Any]
+    parameters: Dict[str, Any] = {}
+    statistics: Dict[str, Any] = {}
     for node in flatten(nodes):
         parameters.update((name, find(name)) for name in node.parameters)
         statistics.update((name, find(name)) for name in node.statistics)

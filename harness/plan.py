@@ -8,7 +8,7 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness import host
-from harness.turns import WARM_UP_STEPS, Pace
+from harness.turns import SIDE_BY_SIDE, WARM_UP_STEPS, Pace
 from workloads import cost
 
 
@@ -200,9 +200,10 @@ def group_seconds(plan: Plan, group: Sequence[Cell]) -> float:
     """A guess of how long one round of a group takes, from arithmetic alone."""
     cell = group[0]
     step = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode) / FLOPS_PER_SECOND / cell.threads
-    starting = len(group) * (START_SECONDS + WARM_UP_STEPS * step) / max(1, len(host.available()) // cell.threads)
+    starting = len(group) * (START_SECONDS + step) / max(SIDE_BY_SIDE, len(host.available()) // cell.threads)
     lap = len(group) * max(step, plan.pace.turn_seconds)
-    return starting + max(plan.pace.laps * lap, min(plan.pace.seconds, plan.pace.most_laps * lap))
+    measured = max(plan.pace.laps * lap, min(plan.pace.seconds, plan.pace.most_laps * lap))
+    return starting + (WARM_UP_STEPS - 1) * len(group) * step + measured
 
 
 def expected_seconds(plan: Plan) -> float:

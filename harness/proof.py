@@ -187,7 +187,7 @@ def full_size(workload: Workload, mini_batch: int, mode: str, file: Path, first_
     """
     count = cost.parameter_count(workload)
     if mode == "infer":
-        return FullSize(count, [], 0.0)
+        return FullSize(count, [], [])
     try:
         return FullSize(**json.loads(file.read_text()))
     except (OSError, ValueError, TypeError):

@@ -4,6 +4,7 @@ What it does not know: the terminal. It reports through a `Watch`.
 """
 
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -48,6 +49,9 @@ class Watch(Protocol):
     def advance(self, seconds: float) -> None:
         """So much of what was expected is done."""
 
+    def tick(self) -> None:
+        """Between two turns: the only time to draw, since nobody's clock runs."""
+
 
 class Silent:
     """Nobody looks on."""
@@ -62,6 +66,9 @@ class Silent:
         pass
 
     def advance(self, seconds: float) -> None:
+        pass
+
+    def tick(self) -> None:
         pass
 
 
@@ -239,7 +246,7 @@ class Session:
             self.watch.stage(f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}")
             missing = [c for c in part if number not in {r.number for r in self.results[c].rounds}]  # the link has it already
             seed = f"{self.plan.seed}/{number}/{first.key}"
-            outcome = run_round([self._launch(c) for c in part], number, expectation, self.plan.pace, seed, self.logs)
+            outcome = run_round([self._launch(c) for c in part], number, expectation, self.plan.pace, seed, self.logs, self.watch.tick)
             for cell in missing:
                 self.results[cell] = after(self.results[cell], outcome[cell])
             save([self.results[cell] for cell in part])
@@ -283,9 +290,12 @@ def execute(plan_: Plan, store: Store, run: int, watch: Watch, done: Sequence[Re
     deadline = time.monotonic() + plan_.budget
     session = Session(plan_, watch, results={r.cell: r if r.settled() or r.rounds else replace(r, status="unfinished") for r in done})
     watch.expect(plan.expected_seconds(plan_))
-    session.prepare()
-    session.prove()
-    store.save(run, list(session.results.values()))
-    session.measure(lambda changed: store.save(run, changed), deadline)
-    store.end(run)
+    try:
+        session.prepare()
+        session.prove()
+        store.save(run, list(session.results.values()))
+        session.measure(lambda changed: store.save(run, changed), deadline)
+        store.end(run)
+    finally:
+        shutil.rmtree(session.logs, ignore_errors=True)
     return list(session.results.values())

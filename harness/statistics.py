@@ -79,5 +79,5 @@ def unpaired_ratio(a: Sequence[float], b: Sequence[float]) -> Estimate:
 
 
 def ties(compared: Estimate) -> bool:
-    """Whether a ratio's interval holds 1: no difference has been shown. Without an interval nothing has been."""
-    return compared.low is None or compared.high is None or compared.low <= 1.0 <= compared.high
+    """Whether a ratio's interval holds 1: no difference has been shown. Without an interval nothing can be said: False."""
+    return compared.low is not None and compared.high is not None and compared.low <= 1.0 <= compared.high

@@ -1,8 +1,10 @@
 """The measuring loop: one round of competitors that take turns, so that whatever the machine does hits all of them alike.
 
-Fresh workers are started, built and warmed up before the clock runs, as many side by side as have processors of their
-own. Then they stand still (SIGSTOP) unless it is their turn: an idle worker that only blocks can still spin in a thread
-pool. The order of a lap is drawn from a logged seed and reversed in the next lap (ABBA), so that a drift cancels.
+Fresh workers are started side by side: built, and one step, which traces and compiles. Then they stand still (SIGSTOP)
+unless it is their turn: an idle worker that only blocks can still spin in a thread pool. The first laps finish the warm-up
+and are not measured: memory that a framework gives back between steps costs more to get again after a pause, and on a
+virtual machine much more, until it has all been touched. The order of a lap is drawn from a logged seed and reversed in
+the next lap (ABBA), so that a drift cancels.
 """
 
 import datetime
@@ -22,7 +24,11 @@ from harness.proof import FullSize
 from harness.records import Round, Turn
 
 WARM_UP_STEPS = 3
-"""As many losses are compared; PyTorch's outliers end with the 4th step, TensorFlow traces and JAX compiles in the first."""
+"""The first while starting, the others as laps of their own; as many losses are compared. TensorFlow traces and JAX
+compiles in the first step; PyTorch's outliers end with the fourth."""
+
+SIDE_BY_SIDE = 2
+"""Workers that start at once even if each wants all processors: importing a framework keeps one busy."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,8 @@ class Competitor:
     launch: Launch
     worker: Worker | None = None
     built: dict[str, Any] = field(default_factory=dict)
-    warm_up: dict[str, Any] = field(default_factory=dict)
+    warm_up_seconds: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
     turns: list[Turn] = field(default_factory=list)
     peak: int = 0
     failure: WorkerFailed | None = None
@@ -59,29 +66,40 @@ class Competitor:
             self.log = log_tail(self.worker.log)
 
 
+def _warm_up(cell: Cell) -> dict[str, Any]:
+    return {"do": "warm_up", "n": 1, "mode": cell.mode}
+
+
+def _warmed(competitor: Competitor, reply: dict[str, Any], expectation: FullSize | None) -> None:
+    """Takes the answer to a warm-up step. Raises WorkerFailed where it shows another network than the expected one."""
+    competitor.warm_up_seconds += reply["seconds"]
+    competitor.losses += reply["losses"]
+    competitor.peak = max(competitor.peak, reply["peak_memory_bytes"])
+    failure = expectation.failure(competitor.built["parameter_count"], competitor.losses) if expectation else ""
+    if failure:
+        raise WorkerFailed("unequal", failure)
+
+
 def _stage(competitor: Competitor, expectation: FullSize | None) -> dict[str, Any] | None:
     """Takes one answer of a worker that is starting, and gives its next message; None when it is ready for turns."""
     assert competitor.worker is not None
     reply = competitor.worker.receive()
     if not competitor.built:
         competitor.built = reply
-        return {"do": "warm_up", "n": WARM_UP_STEPS, "mode": competitor.launch.cell.mode}
-    competitor.warm_up = reply
-    if expectation is not None:
-        failure = expectation.failure(competitor.built["parameter_count"], reply["losses"])
-        if failure:
-            raise WorkerFailed("unequal", failure)
+        return _warm_up(competitor.launch.cell)
+    _warmed(competitor, reply, expectation)
     return None
 
 
 def start(competitors: list[Competitor], expectation: FullSize | None, logs: Path) -> None:
-    """Starts, builds and warms up every competitor; at its end all that have not failed stand still.
+    """Starts and builds every competitor and lets it make its first step; at its end all that have not failed stand still.
 
     As many at a time as there are processors for, so that build and first-step times are hardly disturbed.
     """
     threads = competitors[0].launch.cell.threads
     everything = host.layout(len(host.available()))
-    slots = [everything[i : i + threads] for i in range(0, len(everything) - threads + 1, threads)] or [everything]
+    slots = [everything[i : i + threads] for i in range(0, len(everything) - threads + 1, threads)]
+    slots += [everything[:threads]] * (SIDE_BY_SIDE - len(slots))
     waiting, running = list(competitors), dict[int, tuple[Competitor, list[int]]]()
     while waiting or running:
         while waiting and slots:
@@ -115,36 +133,53 @@ def start(competitors: list[Competitor], expectation: FullSize | None, logs: Pat
             slots.append(cpus)
 
 
-def take_turns(competitors: list[Competitor], pace: Pace, seed: str, tick: Callable[[], None] = lambda: None) -> None:
-    """Laps of turns among the competitors that still stand. All workers are paused before and after."""
+def take_turns(
+    competitors: list[Competitor],
+    pace: Pace,
+    seed: str,
+    expectation: FullSize | None = None,
+    tick: Callable[[], None] = lambda: None,
+) -> None:
+    """Laps of turns among the competitors that still stand, the first ones to finish the warm-up.
+
+    All workers are paused before and after; `tick` is called between turns.
+    """
     ready = [c for c in competitors if c.failure is None]
     for competitor in ready:
         if competitor.worker:
             competitor.worker.move(host.layout(competitor.launch.cell.threads))
     random.Random(seed).shuffle(ready)
-    spent, lap = 0.0, 0
+    spent, lap = 0.0, 1 - WARM_UP_STEPS
     while ready and (lap < pace.laps or (spent < pace.seconds and lap < pace.most_laps)):
         for place, competitor in enumerate(ready if lap % 2 == 0 else ready[::-1]):
-            if competitor.failure is None:
-                spent += _turn(competitor, pace, lap, place)
-                tick()
+            try:
+                if lap < 0:
+                    _warmed(competitor, _turn(competitor, _warm_up(competitor.launch.cell)), expectation)
+                else:
+                    spent += _measure(competitor, pace, lap, place)
+            except WorkerFailed as failure:
+                competitor.fail(failure)
+            tick()
         ready = [c for c in ready if c.failure is None]
         lap += 1
 
 
-def _turn(competitor: Competitor, pace: Pace, lap: int, place: int) -> float:
+def _turn(competitor: Competitor, message: dict[str, Any]) -> dict[str, Any]:
+    """Lets a paused worker answer one message, and pauses it again."""
     worker = competitor.worker
     assert worker is not None
-    known = competitor.turns[-1].seconds[-1] if competitor.turns else competitor.warm_up["seconds"][-1]
-    n = max(1, math.ceil(pace.turn_seconds / max(known, 1e-6)))
-    try:
-        worker.send({"do": "steps", "n": min(n, 10_000)})
-        worker.resume()
-        reply = worker.receive()
-        worker.pause()
-    except WorkerFailed as failure:
-        competitor.fail(failure)
-        return 0.0
+    worker.send(message)
+    worker.resume()
+    reply = worker.receive()
+    worker.pause()
+    return reply
+
+
+def _measure(competitor: Competitor, pace: Pace, lap: int, place: int) -> float:
+    """One measured turn; gives the seconds it took."""
+    known = competitor.turns[-1].seconds[-1] if competitor.turns else competitor.warm_up_seconds[-1]
+    n = math.ceil(pace.turn_seconds / max(known, 1e-6))
+    reply = _turn(competitor, {"do": "steps", "n": min(max(n, 1), 10_000)})
     competitor.peak = max(competitor.peak, reply.pop("peak_memory_bytes"))
     competitor.turns.append(Turn(lap=lap, place=place, **reply))
     return float(reply["wall_seconds"])
@@ -167,7 +202,7 @@ def run_round(
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         start(competitors, expectation, logs)
-        take_turns(competitors, pace, seed, tick)
+        take_turns(competitors, pace, seed, expectation, tick)
     finally:
         for competitor in competitors:
             if competitor.worker is not None:
@@ -184,8 +219,8 @@ def _record(competitor: Competitor, number: int, started: str, rivals: list[str]
         cpus=host.layout(competitor.launch.cell.threads),
         load_seconds=competitor.built["load_seconds"],
         build_seconds=competitor.built["build_seconds"],
-        warm_up_seconds=competitor.warm_up["seconds"],
-        losses=competitor.warm_up["losses"],
-        peak_memory_bytes=max(competitor.peak, competitor.warm_up["peak_memory_bytes"]),
+        warm_up_seconds=competitor.warm_up_seconds,
+        losses=competitor.losses,
+        peak_memory_bytes=competitor.peak,
         turns=competitor.turns,
     )

@@ -28,6 +28,7 @@ def ranking(results: Sequence[Result]) -> Any:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
     import seaborn as sns
+    from matplotlib.lines import Line2D
 
     shown = [r for r in results if r.status == "ok" and r.rounds]
     if not shown:
@@ -55,8 +56,6 @@ def ranking(results: Sequence[Result]) -> Any:
         ax.grid(axis="y", visible=False)
     axes[0][0].set_yticks(range(len(rows)), rows)
     axes[0][0].set_ylim(len(rows) - 0.4, -0.6)
-    handles = [
-        plt.Line2D([], [], marker=markers[t], linestyle="", color="#444444", label=f"{t} thread{'s' if t > 1 else ''}") for t in threads
-    ]
+    handles = [Line2D([], [], marker=markers[t], linestyle="", color="#444444", label=f"{t} thread{'s' if t > 1 else ''}") for t in threads]
     axes[0][-1].legend(handles=handles, loc="lower right", frameon=True)
     return figure

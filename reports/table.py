@@ -146,14 +146,16 @@ def verdicts(results: Sequence[Result]) -> list[str]:
         rivals.sort(key=lambda r: estimate(list(medians(r).values())).estimate)
         first, others = rivals[0], rivals[1:]
         compared = [(r, ratio(medians(r), medians(first))) for r in others]
-        level = [label(r) for r, found in compared if found is None or ties(found)]
-        behind = [(r, found) for r, found in compared if found is not None and not ties(found)]
         workload = workloads.discover().get(contest[0])
         where = f"{workload.title if workload else contest[0]}, {contest[4]} thread{'s' if contest[4] > 1 else ''}"
+        known = [(r, found) for r, found in compared if found is not None and found.low is not None]
+        if not known:
+            lines.append(f"{where}: {label(first)} was first, but without a second round no difference is shown")
+            continue
+        level = [label(r) for r, found in known if ties(found)]
         line = f"{where}: {' = '.join([label(first), *level])}" + (" tie" if level else " is fastest")
-        if behind:
-            line += "; " + ", ".join(f"{label(r)} takes {f.estimate:.2f}x ({f.low:.2f}-{f.high:.2f})" for r, f in behind)
-        lines.append(line)
+        behind = [f"{label(r)} takes {f.estimate:.2f}x ({f.low:.2f}-{f.high:.2f})" for r, f in known if not ties(f)]
+        lines.append("; ".join([line, ", ".join(behind)] if behind else [line]))
     return lines
 
 

@@ -1,0 +1,72 @@
+"""Documentation is tested like code: what exists is in the README, and what the README says exists."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import frameworks
+import workloads
+from harness.cli import cli
+from harness.records import STATUSES
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```.*?\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_the_first_two_blocks_are_one_command_each():
+    """One runs the main job, one the tests."""
+    assert BLOCKS[0].strip() == "pip install . && stepbench run"
+    assert BLOCKS[1].strip() == "pip install tox && tox"
+
+
+def test_ci_runs_the_second_block():
+    """As it stands in the README."""
+    script = (ROOT / ".ci/run").read_text()
+    (awk,) = re.findall(r"^command=\$\((awk '.*' README\.md)\)$", script, re.MULTILINE)
+    assert subprocess.run(awk, shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout == BLOCKS[1]
+
+
+@pytest.mark.parametrize("command", cli.commands)
+def test_every_command_is_in_the_readme(command):
+    """In the table of commands."""
+    assert f"`stepbench {command}" in README
+
+
+@pytest.mark.parametrize("line", [line for block in BLOCKS for line in block.splitlines() if line.startswith("$ stepbench")])
+def test_every_command_line_shown_can_be_parsed(line):
+    """Options that were renamed show here."""
+    words = re.sub(r"\s+#.*|\s+>.*", "", line).split()[2:]
+    command = cli.commands[words[0]]
+    command.make_context("stepbench", words[1:], resilient_parsing=False)
+
+
+def test_every_json_field_and_status_is_in_the_readme():
+    """The schema and its table agree."""
+    schema = json.loads((ROOT / "reports/cell.schema.json").read_text())
+    assert [field for field in schema["properties"] if f"`{field}`" not in README] == []
+    assert [status for status in STATUSES if f"`{status}`" not in README] == []
+    assert schema["properties"]["status"]["enum"] == list(STATUSES)
+
+
+def test_every_title_is_in_the_readme():
+    """The networks and the frameworks."""
+    titles = [w.title for w in workloads.discover().values() if w.tiny] + [m.framework.title for m in frameworks.discover().values()]
+    assert [title for title in titles if title != "Null" and title not in README] == []
+
+
+def test_the_readme_shows_a_picture_that_is_there():
+    """A real one, from a real run."""
+    (path,) = re.findall(r"!\[.*?\]\((.*?)\)", README)
+    assert (ROOT / path).stat().st_size > 5000
+
+
+def test_the_repository_holds_no_lock_file_and_no_address_of_a_registry():
+    """They are the user's own business."""
+    assert not (ROOT / "uv.lock").exists() or "uv.lock" in (ROOT / ".gitignore").read_text()
+    for file in [*ROOT.glob("*.toml"), *ROOT.glob("*.ini"), *ROOT.glob("harness/*.py"), *ROOT.glob("frameworks/*.py")]:
+        assert "pypi.org" not in file.read_text()
+        assert "index-url =" not in file.read_text()
