@@ -202,6 +202,8 @@ class Worker:
     def pause(self) -> None:
         """Stops every thread of the worker, and returns when they are stopped: it uses no processor until `resume`."""
         self._signal(signal.SIGSTOP)
+        if not hasattr(os, "waitid"):
+            return  # macOS before Python 3.13: the stop comes a moment later
         try:
             os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG)  # so that the next pause waits for its own stop

@@ -141,7 +141,7 @@ def prove_tiny(worker: Worker, launch: Launch) -> Proof:
                 raise WorkerFailed("crashed", f"its arrays cannot be read: {error}") from error
 
         for n in range(1, max(STEPS) + 1):
-            worker.ask({"do": "steps", "n": 1})
+            worker.ask({"do": "steps", "n": 1, "mode": cell.mode})
             if cell.mode == "infer":
                 found["logits"] = fetch("logits")
                 break

@@ -29,8 +29,10 @@ class Turn:
     """Every competitor has one turn a lap."""
     place: int
     """Its place in the order of that lap, from 0."""
+    settling_seconds: float
+    """The step before the measured ones: cold caches, memory that had been given back. Never in an estimate."""
     seconds: list[float]
-    """Each step, from call to fence. The first one meets cold caches."""
+    """Each measured step, from call to fence."""
     wall_seconds: float
     cpu_seconds: float
     """Processor time of all threads of the worker during the turn."""
@@ -54,10 +56,10 @@ class Round:
     load_seconds: float
     """Importing the framework and mapping the input arrays."""
     build_seconds: float
-    warm_up_seconds: list[float]
-    """The first steps; never in an estimate."""
+    first_step_seconds: float
+    """Tracing and compiling included; never in an estimate."""
     losses: list[float]
-    """Of the warm-up steps, compared with the expected ones before the first turn."""
+    """Of the first three steps, compared with the expected ones."""
     peak_memory_bytes: int
     turns: list[Turn] = field(default_factory=list)
 

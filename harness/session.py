@@ -85,20 +85,23 @@ def cache_folder() -> Path:
 def machine_to_ourselves(wait: bool = False, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Holds the machine's lock: two runs at once would time each other. Raises Busy unless told to wait."""
     path = Path(tempfile.gettempdir()) / "stepbench.lock"
+    owner_file = path.with_suffix(".owner")
     lock = FileLock(path, mode=0o666)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        owner = path.with_suffix(".owner").read_text() if path.with_suffix(".owner").exists() else "?"
+        owner = owner_file.read_text() if owner_file.exists() else "?"
         if not wait:
             raise Busy(f"process {owner} is measuring on this machine, two at once would time each other: wait for it, or --wait") from None
         say(f"waiting for process {owner}, which is measuring on this machine")
         lock.acquire()
+    except OSError as error:
+        raise Busy(f"{path} cannot be locked ({error.strerror}): another user's run made it; remove it if none is running") from None
     try:
-        path.with_suffix(".owner").write_text(str(os.getpid()))
+        owner_file.write_text(str(os.getpid()))
         yield
     finally:
-        path.with_suffix(".owner").unlink(missing_ok=True)
+        owner_file.unlink(missing_ok=True)
         lock.release()
 
 
@@ -246,12 +249,20 @@ class Session:
             self.watch.stage(f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}")
             missing = [c for c in part if number not in {r.number for r in self.results[c].rounds}]  # the link has it already
             seed = f"{self.plan.seed}/{number}/{first.key}"
-            outcome = run_round([self._launch(c) for c in part], number, expectation, self.plan.pace, seed, self.logs, self.watch.tick)
+            longest_first = sorted(part, key=self._start_seconds, reverse=True)
+            outcome = run_round(
+                [self._launch(c) for c in longest_first], number, expectation, self.plan.pace, seed, self.logs, self.watch.tick
+            )
             for cell in missing:
                 self.results[cell] = after(self.results[cell], outcome[cell])
             save([self.results[cell] for cell in part])
         self.durations[tuple(cells)] = time.monotonic() - begin
         self.watch.advance(plan.group_seconds(self.plan, cells))
+
+    def _start_seconds(self, cell: Cell) -> float:
+        """How long the cell's worker took to start, as far as is known: the slowest start first, so that none is waited for."""
+        rounds = self.results[cell].rounds
+        return rounds[-1].load_seconds + rounds[-1].build_seconds + rounds[-1].first_step_seconds if rounds else 0.0
 
     def _need(self, cell: Cell) -> int:
         peaks = [r.peak_memory_bytes for r in self.results[cell].rounds]

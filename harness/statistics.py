@@ -15,8 +15,8 @@ CONFIDENCE = 0.95
 MEDIAN_LOSS = math.sqrt(math.pi / 2)
 """Standard error of a median over that of a mean, for normal samples (asymptotically; smaller ones lose less)."""
 
-UNSTABLE_RATIO = 2.0
-"""An interval whose ends differ by more than this factor cannot even tell twice as fast from equal: no number is shown."""
+UNSTABLE_RATIO = 4.0
+"""Ends of an interval that differ by more than this: the number is not known to a factor of 2 either way, and is not shown."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 """The measuring loop: one round of competitors that take turns, so that whatever the machine does hits all of them alike.
 
 Fresh workers are started side by side: built, and one step, which traces and compiles. Then they stand still (SIGSTOP)
-unless it is their turn: an idle worker that only blocks can still spin in a thread pool. The first laps finish the warm-up
-and are not measured: memory that a framework gives back between steps costs more to get again after a pause, and on a
-virtual machine much more, until it has all been touched. The order of a lap is drawn from a logged seed and reversed in
-the next lap (ABBA), so that a drift cancels.
+unless it is their turn: an idle worker that only blocks can still spin in a thread pool. A turn begins with one step that
+is not measured: caches are cold, and memory that a framework gives back between steps costs more to get again after a
+pause (measured on a virtual machine: 1.1 s for that step, .68 s for those that follow, JAX on FCN-5). The order of a lap
+is drawn from a logged seed and reversed in the next lap (ABBA), so that a drift cancels.
 """
 
 import datetime
@@ -23,10 +23,6 @@ from harness.launcher import Launch, Worker, WorkerFailed, log_tail
 from harness.proof import FullSize
 from harness.records import Round, Turn
 
-WARM_UP_STEPS = 3
-"""The first while starting, the others as laps of their own; as many losses are compared. TensorFlow traces and JAX
-compiles in the first step; PyTorch's outliers end with the fourth."""
-
 SIDE_BY_SIDE = 2
 """Workers that start at once even if each wants all processors: importing a framework keeps one busy."""
 
@@ -40,8 +36,8 @@ class Pace:
     most_laps: int = 40
     seconds: float = 5.0
     """Laps go on until their turns have taken this long."""
-    turn_seconds: float = 0.1
-    """A turn is as many steps as fill this, and at least one: a turn's first step meets cold caches."""
+    turn_seconds: float = 0.5
+    """A turn measures as many steps as fill this, and at least one."""
 
 
 @dataclass
@@ -53,6 +49,7 @@ class Competitor:
     built: dict[str, Any] = field(default_factory=dict)
     warm_up_seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    """Of its first three steps: the one at the start, and the two of its first turn."""
     turns: list[Turn] = field(default_factory=list)
     peak: int = 0
     failure: WorkerFailed | None = None
@@ -73,8 +70,13 @@ def _warm_up(cell: Cell) -> dict[str, Any]:
 def _warmed(competitor: Competitor, reply: dict[str, Any], expectation: FullSize | None) -> None:
     """Takes the answer to a warm-up step. Raises WorkerFailed where it shows another network than the expected one."""
     competitor.warm_up_seconds += reply["seconds"]
-    competitor.losses += reply["losses"]
     competitor.peak = max(competitor.peak, reply["peak_memory_bytes"])
+    _compare(competitor, reply["losses"], expectation)
+
+
+def _compare(competitor: Competitor, losses: list[float], expectation: FullSize | None) -> None:
+    """Parameter count and first losses against the expected ones."""
+    competitor.losses += losses
     failure = expectation.failure(competitor.built["parameter_count"], competitor.losses) if expectation else ""
     if failure:
         raise WorkerFailed("unequal", failure)
@@ -140,23 +142,20 @@ def take_turns(
     expectation: FullSize | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
-    """Laps of turns among the competitors that still stand, the first ones to finish the warm-up.
+    """Laps of turns among the competitors that still stand.
 
     All workers are paused before and after; `tick` is called between turns.
     """
-    ready = [c for c in competitors if c.failure is None]
+    ready = sorted((c for c in competitors if c.failure is None), key=lambda c: c.launch.cell.key)
     for competitor in ready:
         if competitor.worker:
             competitor.worker.move(host.layout(competitor.launch.cell.threads))
     random.Random(seed).shuffle(ready)
-    spent, lap = 0.0, 1 - WARM_UP_STEPS
+    spent, lap = 0.0, 0
     while ready and (lap < pace.laps or (spent < pace.seconds and lap < pace.most_laps)):
         for place, competitor in enumerate(ready if lap % 2 == 0 else ready[::-1]):
             try:
-                if lap < 0:
-                    _warmed(competitor, _turn(competitor, _warm_up(competitor.launch.cell)), expectation)
-                else:
-                    spent += _measure(competitor, pace, lap, place)
+                spent += _turn(competitor, pace, lap, place, expectation)
             except WorkerFailed as failure:
                 competitor.fail(failure)
             tick()
@@ -164,24 +163,25 @@ def take_turns(
         lap += 1
 
 
-def _turn(competitor: Competitor, message: dict[str, Any]) -> dict[str, Any]:
-    """Lets a paused worker answer one message, and pauses it again."""
+def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, expectation: FullSize | None) -> float:
+    """One turn: a step that is not measured, then those that are. Gives the seconds that the latter took.
+
+    The first turn measures one step only, so that its losses are those of the network's second and third step.
+    """
     worker = competitor.worker
     assert worker is not None
-    worker.send(message)
+    warm_up = _warm_up(competitor.launch.cell)
+    worker.send(warm_up)
     worker.resume()
-    reply = worker.receive()
+    settling = worker.receive()
+    n = 1 if lap == 0 else min(10_000, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
+    reply = worker.ask({**warm_up, "do": "steps", "n": n})
     worker.pause()
-    return reply
-
-
-def _measure(competitor: Competitor, pace: Pace, lap: int, place: int) -> float:
-    """One measured turn; gives the seconds it took."""
-    known = competitor.turns[-1].seconds[-1] if competitor.turns else competitor.warm_up_seconds[-1]
-    n = math.ceil(pace.turn_seconds / max(known, 1e-6))
-    reply = _turn(competitor, {"do": "steps", "n": min(max(n, 1), 10_000)})
-    competitor.peak = max(competitor.peak, reply.pop("peak_memory_bytes"))
-    competitor.turns.append(Turn(lap=lap, place=place, **reply))
+    losses = [*settling["losses"], *reply.pop("losses")]
+    if lap == 0:
+        _compare(competitor, losses, expectation)
+    competitor.peak = max(competitor.peak, settling["peak_memory_bytes"], reply.pop("peak_memory_bytes"))
+    competitor.turns.append(Turn(lap=lap, place=place, settling_seconds=settling["seconds"][0], **reply))
     return float(reply["wall_seconds"])
 
 
@@ -219,7 +219,7 @@ def _record(competitor: Competitor, number: int, started: str, rivals: list[str]
         cpus=host.layout(competitor.launch.cell.threads),
         load_seconds=competitor.built["load_seconds"],
         build_seconds=competitor.built["build_seconds"],
-        warm_up_seconds=competitor.warm_up_seconds,
+        first_step_seconds=competitor.warm_up_seconds[0],
         losses=competitor.losses,
         peak_memory_bytes=competitor.peak,
         turns=competitor.turns,

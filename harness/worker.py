@@ -75,7 +75,7 @@ class Worker:
         }
 
     def warm_up(self, message):
-        """The first steps, one by one, each with its loss: they prove the full-size network and are never in an estimate."""
+        """Steps that are never in an estimate, each with its loss."""
         seconds, losses = [], []
         for _ in range(message["n"]):
             begin = self.clock()
@@ -86,7 +86,7 @@ class Worker:
         return {"seconds": seconds, "losses": losses, "peak_memory_bytes": peak_memory()}
 
     def steps(self, message):
-        """A turn: n steps, each timed by itself from call to fence."""
+        """A turn: n steps, each timed by itself from call to fence; then the last one's loss."""
         clock, step = self.clock, self.built.step
         seconds = []
         before, cpu, begin = usage(), time.process_time(), clock()
@@ -97,11 +97,13 @@ class Worker:
         wall, cpu, after = clock() - begin, time.process_time() - cpu, usage()
         start = clock()
         step(0)
+        fence = clock() - start
         return {
             "seconds": seconds,
             "wall_seconds": wall,
             "cpu_seconds": cpu,
-            "fence_seconds": clock() - start,
+            "fence_seconds": fence,
+            "losses": [float(self.built.read("loss"))] if message["mode"] == "train" else [],
             "major_faults": after[0] - before[0],
             "minor_faults": after[1] - before[1],
             "involuntary_switches": after[2] - before[2],
@@ -201,7 +203,11 @@ def serve(requests, replies):
 def by_hand(message, n):
     """Builds, warms up and times n steps of one cell, and prints each answer."""
     worker = Worker()
-    for request in (message, {"do": "warm_up", "n": 3, "mode": message["cell"]["mode"]}, {"do": "steps", "n": n}):
+    for request in (
+        message,
+        {"do": "warm_up", "n": 3, "mode": message["cell"]["mode"]},
+        {"do": "steps", "n": n, "mode": message["cell"]["mode"]},
+    ):
         reply = answer(worker, request)
         print(json.dumps(reply))
         if "error" in reply:

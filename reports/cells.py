@@ -32,7 +32,7 @@ def cell_object(result: Result) -> dict[str, Any]:
         "flops_per_second": flops / found.estimate if found else None,
         "peak_memory_bytes": max((r.peak_memory_bytes for r in rounds), default=None),
         "build_seconds": median(r.build_seconds for r in rounds) if rounds else None,
-        "first_step_seconds": median(r.warm_up_seconds[0] for r in rounds) if rounds else None,
+        "first_step_seconds": median(r.first_step_seconds for r in rounds) if rounds else None,
         "cpu_per_wall": median(r.cpu_per_wall for r in rounds) if rounds else None,
         "marks": marks(result),
         "versions": versions(result),

@@ -262,7 +262,7 @@ def record(result: Result) -> str:
         for r in result.rounds:
             losses = " ".join(f"{loss:.6g}" for loss in r.losses)
             lines.append(
-                f"{r.number:5}  {r.seconds_per_step:8.4f}  {len(r.steps):5}  {r.warm_up_seconds[0]:12.3f}  {r.build_seconds:7.2f}"
+                f"{r.number:5}  {r.seconds_per_step:8.4f}  {len(r.steps):5}  {r.first_step_seconds:12.3f}  {r.build_seconds:7.2f}"
                 f"  {r.cpu_per_wall:15.2f}  {r.peak_memory_bytes / 1e6:7.0f}  {losses}"
             )
     if result.log:

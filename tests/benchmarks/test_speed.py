@@ -26,7 +26,7 @@ from harness.session import cache_folder
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 THREADS = sorted({1, len(host.available())})
-ROUNDS, LAPS = 3, 6
+ROUNDS, LAPS = 3, 4
 
 
 class Script:
@@ -66,7 +66,7 @@ class Measured:
         self.worker.pause()
 
     def turn(self, n):
-        self.worker.send({"do": "steps", "n": n})
+        self.worker.send({"do": "steps", "n": n, "mode": "train"})
         self.worker.resume()
         seconds = self.worker.receive()["seconds"]
         self.worker.pause()

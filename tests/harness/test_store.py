@@ -13,11 +13,11 @@ from harness.records import PROTOCOL, Proof, Result, Round, Turn
 from harness.store import Store, StoreProblem
 
 CELL = Cell("fcn-5", "torch", "tuned", "cpu", 2, 64)
-TURN = Turn(0, 1, [0.5, 0.25], 0.8, 0.7, 1e-6, 0, 3, 1)
+TURN = Turn(0, 1, 0.6, [0.5, 0.25], 0.8, 0.7, 1e-6, 0, 3, 1)
 
 
 def a_round(number):
-    return Round(number, "2026-01-01T00:00:00+00:00", [CELL.key], [0, 1], 1.5, 0.5, [2.0, 0.5, 0.5], [1.0, 0.9, 0.8], 10**9, [TURN])
+    return Round(number, "2026-01-01T00:00:00+00:00", [CELL.key], [0, 1], 1.5, 0.5, 2.0, [1.0, 0.9, 0.8], 10**9, [TURN])
 
 
 @pytest.fixture

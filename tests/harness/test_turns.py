@@ -25,10 +25,10 @@ def null(variant="default", **limits):
 
 def test_step_times_are_right_to_50_microseconds(tmp_path):
     """A step that takes 20 ms is measured as 20 ms."""
-    found = run_round([null()], 1, None, Pace(laps=10, seconds=0), "seed", tmp_path)
+    found = run_round([null()], 1, None, Pace(laps=10, seconds=0, turn_seconds=0.1), "seed", tmp_path)
     (record,) = found.values()
     assert isinstance(record, Round)
-    assert len(record.steps) == 10 * 5
+    assert len(record.steps) == 1 + 9 * 5
     assert 0 <= min(record.steps) - 0.02 < 50e-6  # the least: what a neighbour takes away is not the timer's error
 
 
@@ -52,7 +52,7 @@ def test_a_waiting_worker_uses_no_processor(tmp_path):
         start(competitors, None, tmp_path)
         waiting, working = competitors
         before, begin = waiting.worker.cpu_seconds(), time.monotonic()
-        take_turns([working], Pace(laps=10, seconds=0), "seed")
+        take_turns([working], Pace(laps=10, seconds=0, turn_seconds=0.1), "seed")
         assert waiting.worker.cpu_seconds() - before < 0.01 * (time.monotonic() - begin)
         assert psutil.Process(waiting.worker.process.pid).status() == psutil.STATUS_STOPPED
         assert working.worker.cpu_seconds() > 0.25  # it did work: 10 turns of 100 ms, whatever neighbours took
@@ -62,9 +62,11 @@ def test_a_waiting_worker_uses_no_processor(tmp_path):
 
 
 def test_a_turn_is_as_many_steps_as_fill_it(tmp_path):
-    """20 ms steps, turns of 100 ms."""
-    (record,) = run_round([null()], 1, None, Pace(laps=2, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
-    assert [len(turn.seconds) for turn in record.turns] == [5, 5]
+    """20 ms steps, turns of 100 ms; one step in the first turn, whose loss is the third of the network."""
+    (record,) = run_round([null()], 1, None, Pace(laps=3, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
+    assert [len(turn.seconds) for turn in record.turns] == [1, 5, 5]
+    assert all(turn.settling_seconds >= 0.02 for turn in record.turns)
+    assert len(record.losses) == 3
 
 
 def test_affinity_and_threads_are_set_before_the_framework_loads(tmp_path):
@@ -98,7 +100,7 @@ def test_a_worker_that_hangs_is_given_up_and_killed(tmp_path):
     worker.ask(worker.launch.message([]))
     begin = time.monotonic()
     with pytest.raises(WorkerFailed, match="timeout: no answer within 2 s"):
-        worker.ask({"do": "steps", "n": 1})
+        worker.ask({"do": "steps", "n": 1, "mode": "train"})
     assert 1.9 < time.monotonic() - begin < 4
     worker.end()
     assert not psutil.pid_exists(worker.process.pid)
@@ -108,7 +110,7 @@ def test_a_worker_killed_from_outside_during_its_turn(tmp_path):
     """kill -9 is a crash with its signal's name."""
     worker = Worker(null("hangs"), tmp_path / "log")
     worker.ask(worker.launch.message([]))
-    worker.send({"do": "steps", "n": 1})
+    worker.send({"do": "steps", "n": 1, "mode": "train"})
     os.kill(worker.process.pid, signal.SIGKILL)
     with pytest.raises(WorkerFailed, match="crashed: ended by signal SIGKILL"):
         worker.receive()

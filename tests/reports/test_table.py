@@ -26,10 +26,10 @@ def result(framework, threads, rounds, variant="default", busy=None, **fields):
             [0],
             1.0,
             0.5,
-            [s * 3, s, s],
+            s * 3,
             [1.0],
             10**9,
-            [Turn(0, 0, [s, s], 2 * s, 2 * s * busy, 0.0, 0, 0, 0)],
+            [Turn(0, 0, s, [s, s], 2 * s, 2 * s * busy, 0.0, 0, 0, 0)],
         )
         for n, s in enumerate(rounds, start=1)
     )
@@ -83,6 +83,13 @@ def test_verdicts_pair_the_rounds_and_call_ties_ties():
     assert verdicts[1].startswith("FCN-5, 2 threads: PyTorch is fastest; JAX takes 1.43x")
     noisy = [result("torch", 1, [0.7, 0.8, 0.75]), result("jax", 1, [0.75, 0.72, 0.78])]
     assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch = JAX tie"]
+
+
+def test_one_round_gives_no_verdict():
+    """Neither a winner nor a tie: nothing has been shown."""
+    once = [result("torch", 1, [0.7]), result("torch", 2, [0.4]), result("jax", 1, [0.8])]
+    assert table.make(once).verdicts == ["FCN-5, 1 thread: PyTorch was first, but without a second round no difference is shown"]
+    assert [(e.best, e.tie) for e in entries(table.make(once), "PyTorch")] == [(False, False), (True, False)]
 
 
 def test_one_round_and_too_many_threads_are_marked():
