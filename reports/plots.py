@@ -57,5 +57,5 @@ def ranking(results: Sequence[Result]) -> Any:
     axes[0][0].set_yticks(range(len(rows)), rows)
     axes[0][0].set_ylim(len(rows) - 0.4, -0.6)
     handles = [Line2D([], [], marker=markers[t], linestyle="", color="#444444", label=f"{t} thread{'s' if t > 1 else ''}") for t in threads]
-    axes[0][-1].legend(handles=handles, loc="lower right", frameon=True)
+    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False)
     return figure
