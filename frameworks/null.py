@@ -94,7 +94,7 @@ def take_all_processors() -> None:
 
     def hash_anywhere() -> None:
         os.sched_setaffinity(0, everything)
-        hashlib.pbkdf2_hmac("sha256", b"", b"", 50000)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000)
 
     for _ in everything:
         threads.append(threading.Thread(target=hash_anywhere))

@@ -95,7 +95,7 @@ def maker(uv=None, **options):
         "from harness import environments",
         "from frameworks import Build, Framework",
         f"environments.uv_program = lambda: {str(uv)!r}" if uv else "",
-        "framework = Framework('Toy', 'toy', '>=3.8', (Build('build 1', ('toy==1.0',)),), {})",
+        "framework = Framework('Toy', ('toy',), '>=3.8', (Build('build 1', ('toy==1.0',)),), {})",
         "print(environments.ensure('toy', framework, say=lambda line: None).folder)",
     ]
     command = [sys.executable, "-c", "\n".join(code)]
@@ -349,7 +349,7 @@ def test_options(machine, monkeypatch):
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     wheel(machine / "more", "3.0")
     build = Build("with options", ("toy==3.0",), ("--find-links", str(machine / "more")))
-    made = environments.ensure("toy", Framework("Toy", "toy", ">=3.8", (build,), {}))
+    made = environments.ensure("toy", Framework("Toy", ("toy",), ">=3.8", (build,), {}))
     assert (made.build, made.packages) == ("with options", {"toy": "3.0"})
 
 
