@@ -52,7 +52,10 @@ def names(kind: str) -> Callable[..., list[str]]:
 
 def listed(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
     """An option given several times, or once with commas."""
-    return [part.strip() for value in values for part in value.split(",") if part.strip()]
+    found = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    if values and not found:
+        raise click.BadParameter("is empty")
+    return found
 
 
 def counts(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[int]:
@@ -63,8 +66,13 @@ def counts(context: click.Context, parameter: click.Parameter, values: tuple[str
             found.append(int(part))
         except ValueError:
             raise click.BadParameter(f"{part!r} is not a whole number") from None
+        if found[-1] > MOST:
+            raise click.BadParameter(f"{part} is more than {MOST:,}")
     return found
 
+
+MOST = 1_000_000
+"""No count that a user means is larger."""
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
@@ -83,12 +91,18 @@ def _quantity(text: str, units: dict[str, float] | dict[str, int], example: str)
 
 def duration(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
     """Seconds from 90, 90s, 8m, 2h."""
-    return None if text is None else _quantity(text, UNITS, "90s, 8m or 2h")
+    seconds = None if text is None else _quantity(text, UNITS, "90s, 8m or 2h")
+    if seconds is not None and seconds > 365 * UNITS["d"]:
+        raise click.BadParameter(f"{text} is more than a year")
+    return seconds
 
 
 def memory(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     """Bytes from 500M or 2G."""
-    return None if text is None else int(_quantity(text.removesuffix("iB").removesuffix("B"), SIZES, "500M or 2G"))
+    size = None if text is None else int(_quantity(text.removesuffix("iB").removesuffix("B"), SIZES, "500M or 2G"))
+    if size is not None and not 2**20 <= size <= 2**60:
+        raise click.BadParameter(f"{text} is no size of a worker's memory: write it like 500M or 2G")
+    return size
 
 
 def pythons(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -145,9 +159,9 @@ def _selection(function: Any) -> Any:
 @_selection
 @click.option("--suite", default=None, shell_complete=names("suite"), help="tiny, quick or paper (see `stepbench list`).  [default: quick]")
 @click.option("-t", "--threads", multiple=True, callback=counts, help="Thread counts, for example 1,2,4.")
-@click.option("--rounds", type=click.IntRange(1), help="Fresh processes per cell; 1 gives no interval.")
+@click.option("--rounds", type=click.IntRange(1, MOST), help="Fresh processes per cell; 1 gives no interval.")
 @click.option("--budget", callback=duration, help="Like 8m: after the rounds, more rounds where intervals are widest, until then.")
-@click.option("--batch", type=int, help="Mini-batch instead of the workload's own.")
+@click.option("--batch", type=click.IntRange(1, MOST), help="Mini-batch instead of the workload's own.")
 @click.option("--seed", type=int, default=None, help="Of the order of turns.  [default: drawn, and stored]")
 @click.option("--oversubscribe", is_flag=True, help="Allow more threads than processors.")
 @click.option("--resume", is_flag=True, help="Go on with the last unfinished run of the store.")
@@ -164,8 +178,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     stepbench run --suite paper --rounds 1
     stepbench run -w alexnet -f torch,jax --variant default,tuned -t 2 --budget 5m
     """
-    from harness import host
-    from harness.plan import expected_seconds
+    from harness.plan import BadRequest, expected_seconds
     from harness.records import PROTOCOL
     from harness.session import execute, machine_to_ourselves
     from reports import table
@@ -176,13 +189,14 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
             from harness.plan import Plan
 
             earlier = store.run(unfinished=True)
-            plan, number, done = Plan.from_json(earlier.plan), earlier.id, store.results(earlier.id)
+            if earlier.protocol != PROTOCOL:
+                raise BadRequest(f"run {earlier.id} was measured by protocol {earlier.protocol}, this is {PROTOCOL}: start a new run")
+            number, plan, done = earlier.id, Plan.from_json(earlier.plan), store.results(earlier.id)
         else:
-            plan = _plan(**asked)
-            number, done = store.begin(plan.to_json(), host.facts(), PROTOCOL, plan.cells), []
-        with _watch(as_json) as watch:
-            watch.say(_announce(plan, number, expected_seconds(plan)))
-            found = execute(plan, store, number, watch, done)
+            number, plan, done = None, _plan(**asked), []
+        with _watch() as watch:
+            watch.say(f"{f'Run {number} goes on' if resume else 'Plan'}: {_announce(plan, expected_seconds(plan))}")
+            number, found = execute(plan, store, number, watch, done)
     if as_json:
         _print_json(found)
     else:
@@ -211,7 +225,7 @@ def _plan(
 
     from harness.plan import Plan, choose, make_cells, suites
 
-    chosen = suites()[choose([suite or "quick"], suites(), "suite")[0]]
+    chosen = suites()[choose(["quick" if suite is None else suite], suites(), "suite")[0]]
     cells = make_cells(
         workload_names or chosen.workloads,
         framework_names,
@@ -236,12 +250,12 @@ def _plan(
     )
 
 
-def _announce(plan: Plan, number: int, seconds: float) -> str:
+def _announce(plan: Plan, seconds: float) -> str:
     def several(kind: str) -> str:
         return ", ".join(str(x) for x in dict.fromkeys(getattr(cell, kind) for cell in plan.cells))
 
     return (
-        f"Run {number}: {len(plan.cells)} cells = {several('workload')} x {several('framework')} x {several('variant')}"
+        f"{len(plan.cells)} cells = {several('workload')} x {several('framework')} x {several('variant')}"
         f" x {several('threads')} thread(s), {plan.rounds} round(s) of fresh processes;"
         f" about {max(1, round(seconds / 60))} min, beside installing what is missing"
     )
@@ -249,26 +263,28 @@ def _announce(plan: Plan, number: int, seconds: float) -> str:
 
 @cli.command(epilog=EXIT_CODES)
 @_selection
-@click.option("-t", "--threads", multiple=True, callback=counts, help="Thread count.  [default: all physical cores]")
+@click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count.  [default: all physical cores]")
+@click.option("--wait", is_flag=True, help="Wait while another run measures on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the proofs as JSON.")
 def check(
-    workload_names: list[str], framework_names: list[str], variant_names: list[str], threads: list[int], as_json: bool, **asked: Any
+    workload_names: list[str], framework_names: list[str], variant_names: list[str], threads: int | None, as_json: bool, **asked: Any
 ) -> None:
     """Prove equal work, and time nothing.
 
-    Each framework's step on each tiny network against the float64 reference: loss, every gradient, every updated parameter
+    On the tiny networks (`run` also compares the full-size ones' parameter count and first losses): each framework's step
+    against the float64 reference: loss, every gradient, every updated parameter
     after 1 and 3 steps. Prints the largest error of each, and its share of the bound; above 1 is not the same work.
     """
     from harness import plan as planning
     from harness.plan import Plan
-    from harness.session import Session
+    from harness.session import Session, machine_to_ourselves
     from reports import table
 
     tiny = planning.suites()["paper"].workloads
     variants = None if not variant_names or "all" in variant_names else variant_names
-    cells = planning.make_cells(workload_names or tiny, framework_names, variants, (threads or planning.one_and_all())[-1:], asked["mode"])
+    cells = planning.make_cells(workload_names or tiny, framework_names, variants, [threads or planning.one_and_all()[-1]], asked["mode"])
     plan = Plan(cells, 1, timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
-    with _watch(as_json) as watch:
+    with machine_to_ourselves(asked["wait"]), _watch() as watch:
         session = Session(plan, watch)
         watch.expect(3.0 * len(cells))
         try:
@@ -288,7 +304,7 @@ def check(
 
 @cli.command("table")
 @click.option("--format", "style", type=click.Choice(["terminal", "markdown", "csv", "json"]), default="terminal", show_default=True)
-@click.option("--run", "number", type=int, help="Which run.  [default: the last]")
+@click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
 @store_option
 def show_table(style: str, number: int | None, location: str | None) -> None:
     """Print the timing table of a stored run."""
@@ -309,7 +325,7 @@ def show_table(style: str, number: int | None, location: str | None) -> None:
 @cli.command()
 @click.argument("kind", type=click.Choice(["ranking"]))
 @click.option("-o", "--output", type=click.Path(dir_okay=False, writable=True), required=True, help="File to write; .svg, .png or .pdf.")
-@click.option("--run", "number", type=int, help="Which run.  [default: the last]")
+@click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
 @store_option
 def plot(kind: str, output: str, number: int | None, location: str | None) -> None:
     """Draw a stored run: every framework's seconds per mini-batch, with intervals."""
@@ -326,7 +342,7 @@ def plot(kind: str, output: str, number: int | None, location: str | None) -> No
 
 @cli.command()
 @click.argument("cell")
-@click.option("--run", "number", type=int, help="Which run.  [default: the last]")
+@click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
 @click.option("--json", "as_json", is_flag=True, help="The whole record, every step's time included.")
 @store_option
 def show(cell: str, number: int | None, as_json: bool, location: str | None) -> None:
@@ -497,7 +513,7 @@ def _print_rich(*shown: Any) -> None:
 
     console = Console()
     if not console.is_terminal:
-        console = Console(width=200)
+        console = Console(width=1000)  # a table takes what it needs, and no line is cut
     console.print(*shown)
 
 
@@ -512,7 +528,10 @@ def _print_table(made: Any) -> None:
 
 
 def _exit(found: list[Result]) -> NoReturn:
-    sys.exit(0 if all(r.status in ("ok", "unsupported") for r in found) else NOT_ALL_OK)
+    def fine(result: Result) -> bool:
+        return result.status == "ok" or (result.status == "unsupported" and not result.reason.startswith("no environment"))
+
+    sys.exit(0 if all(map(fine, found)) else NOT_ALL_OK)
 
 
 class Lines:
@@ -564,7 +583,7 @@ class Bar:
 
 
 @contextmanager
-def _watch(quiet_stdout: bool) -> Iterator[Any]:
+def _watch() -> Iterator[Any]:
     if not sys.stderr.isatty():
         yield Lines()
         return
@@ -579,7 +598,9 @@ def _watch(quiet_stdout: bool) -> Iterator[Any]:
 
 def main() -> NoReturn:
     """The entry point: every problem that is not a bug becomes one line and an exit code."""
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
+            signal.signal(ending, signal.default_int_handler)  # as Ctrl-C: workers are ended, what was stored stays
     try:
         cli.main(standalone_mode=False)
         code = 0
@@ -588,7 +609,7 @@ def main() -> NoReturn:
     except click.ClickException as problem:
         code = _complain(problem.format_message())
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stepbench: interrupted; what was stored stays. Go on with: stepbench run --resume", err=True)
+        click.echo("stepbench: interrupted; what was stored stays. A run goes on with: stepbench run --resume", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

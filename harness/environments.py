@@ -63,10 +63,15 @@ class Environment:
     """Of the interpreter, for example "3.11.7"."""
 
 
+def cache_folder() -> Path:
+    """$STEPBENCH_CACHE, or the user's cache folder."""
+    cache = os.environ.get("STEPBENCH_CACHE")
+    return Path(cache).expanduser().absolute() if cache else platformdirs.user_cache_path("stepbench")
+
+
 def root() -> Path:
     """The folder that holds every environment."""
-    cache = os.environ.get("STEPBENCH_CACHE")
-    return (Path(cache).expanduser().absolute() if cache else platformdirs.user_cache_path("stepbench")) / "environments"
+    return cache_folder() / "environments"
 
 
 def ensure(name: str, framework: Framework, say: Say = print, python: Path | None = None) -> Environment:

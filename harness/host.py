@@ -51,17 +51,33 @@ def processors() -> tuple[Processor, ...]:
     return tuple(found)
 
 
+def _in_order(found: tuple[Processor, ...]) -> list[Processor]:
+    """One a physical core, filling one NUMA node before the next, SMT siblings last."""
+    seen: dict[tuple[int, int], int] = {}
+    order = []
+    for processor in found:
+        sibling = seen[processor.core] = seen.get(processor.core, -1) + 1
+        order.append((sibling, processor.node, processor.core, processor.number, processor))
+    return [processor for *_, processor in sorted(order)]
+
+
 def layout(threads: int, found: tuple[Processor, ...] | None = None) -> list[int]:
     """The processors for a number of threads: one a physical core, filling one NUMA node before the next, SMT siblings last.
 
     More threads than processors give all of them (the command line refuses that, unless told to oversubscribe).
     """
-    seen: dict[tuple[int, int], int] = {}
-    order = []
-    for processor in found if found is not None else processors():
-        sibling = seen[processor.core] = seen.get(processor.core, -1) + 1
-        order.append((sibling, processor.node, processor.core, processor.number))
-    return sorted(number for *_, number in sorted(order)[:threads])
+    return sorted(p.number for p in _in_order(processors() if found is None else found)[:threads])
+
+
+def places(threads: int, found: tuple[Processor, ...] | None = None) -> list[list[int]]:
+    """Where workers of so many threads can start side by side, each on processors of its own; at least one place.
+
+    Only on the NUMA nodes of `layout(threads)`, so that memory is first touched where it will be used.
+    """
+    order = _in_order(processors() if found is None else found)
+    nodes = {p.node for p in order[:threads]}
+    near = [p.number for p in order if p.node in nodes]
+    return [sorted(near[i : i + threads]) for i in range(0, len(near) - threads + 1, threads)] or [sorted(near)]
 
 
 def _first(path: str, key: str) -> str | None:
@@ -100,10 +116,11 @@ def available_memory() -> int:
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         if limit != "max":
-            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+            cache = int(_first_word("/sys/fs/cgroup/memory.stat", "inactive_file") or 0)  # given back when memory is asked for
+            free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()) + cache)
     except (OSError, ValueError):
         pass
-    return max(free, 0)
+    return max(free, 1)
 
 
 def memory_kills() -> int:

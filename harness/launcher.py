@@ -47,6 +47,18 @@ NOT_INHERITED = (
 )  # fmt: skip
 
 
+FAILURES = ("unsupported", "out-of-memory", "crashed")
+"""What a worker may say of itself."""
+
+ANSWERS = {
+    "build": {"load_seconds", "build_seconds", "parameter_count"},
+    "warm_up": {"seconds", "losses", "peak_memory_bytes"},
+    "steps": {"seconds", "wall_seconds", "cpu_seconds", "fence_seconds", "losses", "peak_memory_bytes"},
+    "read": {"value"},
+}
+"""What the answer to each message holds, at least."""
+
+
 class WorkerFailed(Exception):
     """A cell that could not be measured: its status, and the reason in one line."""
 
@@ -124,6 +136,7 @@ class Worker:
         request_read, self.requests = os.pipe()
         self.replies, reply_write = os.pipe()
         self.buffer = b""
+        self.awaited: set[str] = set()
         self.deadline = 0.0
         self.kills_before = host.memory_kills()
         try:
@@ -149,6 +162,7 @@ class Worker:
 
     def send(self, message: dict[str, Any]) -> None:
         """Gives the worker a message; the time for its answer starts now."""
+        self.awaited = ANSWERS[message["do"]]
         self.deadline = time.monotonic() + self.launch.timeout
         try:
             os.write(self.requests, json.dumps(message).encode() + b"\n")
@@ -168,13 +182,14 @@ class Worker:
             self.buffer += chunk
         line, _, self.buffer = self.buffer.partition(b"\n")
         try:
-            reply = json.loads(line)
-            failed = reply.get("error")
-        except (ValueError, AttributeError):
-            raise WorkerFailed("crashed", f"wrote nonsense into its pipe: {line[:60]!r}") from None
-        if failed:
-            raise WorkerFailed(failed, reply["reason"])
-        return dict(reply)
+            reply = dict(json.loads(line))
+        except (ValueError, TypeError):
+            reply = {}
+        if reply.get("error") in FAILURES and "reason" in reply:
+            raise WorkerFailed(reply["error"], str(reply["reason"]))
+        if not self.awaited or not self.awaited <= reply.keys():
+            raise WorkerFailed("crashed", f"wrote nonsense into its pipe: {line[:60]!r}")
+        return reply
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Sends, and blocks for the answer."""
@@ -221,8 +236,8 @@ class Worker:
         for task in Path(f"/proc/{self.process.pid}/task").glob("*"):
             try:
                 os.sched_setaffinity(int(task.name), cpus)
-            except ProcessLookupError:
-                continue  # the thread has ended
+            except OSError:
+                continue  # the thread has ended, or the cpuset has changed: cpu_per_wall will show it
 
     def cpu_seconds(self) -> float:
         """Processor time used so far by all its threads."""
@@ -237,6 +252,8 @@ class Worker:
 
     def end(self) -> None:
         """Kills the worker and everything it started, and frees the pipes. May be called twice."""
+        if self.requests < 0:
+            return  # its number may be somebody else's by now
         self._signal(signal.SIGKILL)
         self.process.wait()
         for descriptor in (self.requests, self.replies, self.pidfd):

@@ -108,7 +108,10 @@ class Plan:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Self:
         """As read back."""
-        return cls(**{**data, "cells": tuple(Cell(**cell) for cell in data["cells"]), "pace": Pace(**data["pace"])})
+        try:
+            return cls(**{**data, "cells": tuple(Cell(**cell) for cell in data["cells"]), "pace": Pace(**data["pace"])})
+        except (KeyError, TypeError) as error:
+            raise BadRequest(f"the stored plan cannot be read ({error!r}): start a new run") from None
 
     def groups(self) -> list[tuple[Cell, ...]]:
         """Cells that differ in framework and variant only: they take turns."""

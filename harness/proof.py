@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -137,7 +138,7 @@ def prove_tiny(worker: Worker, launch: Launch) -> Proof:
             try:
                 with numpy.load(file) as data:
                     return dict(data)
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
                 raise WorkerFailed("crashed", f"its arrays cannot be read: {error}") from error
 
         for n in range(1, max(STEPS) + 1):

@@ -1,5 +1,6 @@
 """What is stored: immutable records, each field with its unit. `PROTOCOL` changes when numbers stop being comparable."""
 
+import math
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Literal, Self
@@ -98,6 +99,16 @@ class Proof:
     worst_share_of_bound: float
     """Largest error over its own bound: below 1 passes."""
     threads: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """As stored: JSON has no infinity, so an error that is no number is null."""
+        return {key: None if value == math.inf else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """From its stored form."""
+        read: dict[str, Any] = {key: math.inf if value is None else value for key, value in data.items()}
+        return cls(**read)
 
 
 @dataclass(frozen=True)

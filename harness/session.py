@@ -9,22 +9,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
-from platformdirs import user_cache_path
 
 import frameworks
 import workloads
 from frameworks import Cell
 from harness import environments, host, plan, proof
-from harness.environments import Environment, EnvironmentProblem
+from harness.environments import Environment, EnvironmentProblem, cache_folder
 from harness.launcher import Launch, Worker, WorkerFailed, launch, log_tail
 from harness.plan import Plan
-from harness.records import Proof, Result, Round, Status, plain
+from harness.records import PROTOCOL, Proof, Result, Round, Status, plain
 from harness.statistics import UNSTABLE_RATIO, estimate
 from harness.store import Store
 from harness.turns import run_round
@@ -76,21 +75,16 @@ class Busy(Exception):
     """Another run measures on this machine; the text says which."""
 
 
-def cache_folder() -> Path:
-    """$STEPBENCH_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("STEPBENCH_CACHE") or user_cache_path("stepbench"))
-
-
 @contextmanager
 def machine_to_ourselves(wait: bool = False, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
     """Holds the machine's lock: two runs at once would time each other. Raises Busy unless told to wait."""
-    path = Path(tempfile.gettempdir()) / "stepbench.lock"
+    path = (Path("/tmp") if os.path.isdir("/tmp") else Path(tempfile.gettempdir())) / "stepbench.lock"  # whatever TMPDIR says
     owner_file = path.with_suffix(".owner")
     lock = FileLock(path, mode=0o666)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        owner = owner_file.read_text() if owner_file.exists() else "?"
+        owner = owner_file.read_text() if owner_file.exists() else "unknown"
         if not wait:
             raise Busy(f"process {owner} is measuring on this machine, two at once would time each other: wait for it, or --wait") from None
         say(f"waiting for process {owner}, which is measuring on this machine")
@@ -98,10 +92,12 @@ def machine_to_ourselves(wait: bool = False, say: Callable[[str], None] = lambda
     except OSError as error:
         raise Busy(f"{path} cannot be locked ({error.strerror}): another user's run made it; remove it if none is running") from None
     try:
-        owner_file.write_text(str(os.getpid()))
+        with suppress(OSError):  # it only serves the message; another user's may have been left behind
+            owner_file.write_text(str(os.getpid()))
         yield
     finally:
-        owner_file.unlink(missing_ok=True)
+        with suppress(OSError):
+            owner_file.unlink(missing_ok=True)
         lock.release()
 
 
@@ -244,8 +240,18 @@ class Session:
         if not open_cells:
             return
         first, begin = open_cells[0], time.monotonic()
-        expectation = self.expectation(first)
-        for part in plan.split(open_cells, self._need, int(0.9 * host.available_memory())):
+        try:
+            expectation = self.expectation(first)
+        except (WorkerFailed, MemoryError) as error:
+            status: Status = error.status if isinstance(error, WorkerFailed) else "out-of-memory"
+            reason = error.reason if isinstance(error, WorkerFailed) else str(error)
+            self._settle(open_cells, status, f"the reference of this network could not be computed: {reason}")
+            save([self.results[cell] for cell in open_cells])
+            return
+        for planned in plan.split(open_cells, self._need, int(0.9 * host.available_memory())):
+            part = [cell for cell in planned if not self.results[cell].settled()]  # a link may have failed in an earlier part
+            if not part:
+                continue
             self.watch.stage(f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}")
             missing = [c for c in part if number not in {r.number for r in self.results[c].rounds}]  # the link has it already
             seed = f"{self.plan.seed}/{number}/{first.key}"
@@ -274,7 +280,11 @@ class Session:
         for group in self.plan.groups():
             live = [c for c in group if not self.results[c].settled()]
             widths = [estimate([r.seconds_per_step for r in self.results[c].rounds]).half_width for c in live if self.results[c].rounds]
-            if widths and max(widths) > TARGET_HALF_WIDTH and 1.2 * self.durations.get(group, float("inf")) < seconds:
+            if (
+                widths
+                and max(widths) > TARGET_HALF_WIDTH
+                and 1.2 * self.durations.get(group, plan.group_seconds(self.plan, group)) < seconds
+            ):
                 candidates.append((max(widths), live))
         return max(candidates, key=lambda found: found[0])[1] if candidates else None
 
@@ -296,17 +306,23 @@ def after(result: Result, outcome: Any) -> Result:
     return result.but(rounds=rounds, status="ok", reason="")
 
 
-def execute(plan_: Plan, store: Store, run: int, watch: Watch, done: Sequence[Result] = ()) -> list[Result]:
-    """Carries out a plan and stores it as `run`; `done` is what an interrupted run has stored already."""
+def execute(plan_: Plan, store: Store, run: int | None, watch: Watch, done: Sequence[Result] = ()) -> tuple[int, list[Result]]:
+    """Carries out a plan and stores it, as a new run or going on with `run`, of which `done` is stored already.
+
+    Gives the run's number and its results. A new run is stored once its environments are there: what could not even
+    begin is no run to go on with.
+    """
     deadline = time.monotonic() + plan_.budget
     session = Session(plan_, watch, results={r.cell: r if r.settled() or r.rounds else replace(r, status="unfinished") for r in done})
     watch.expect(plan.expected_seconds(plan_))
     try:
         session.prepare()
+        if run is None:
+            run = store.begin(plan_.to_json(), host.facts(), PROTOCOL, plan_.cells)
         session.prove()
         store.save(run, list(session.results.values()))
         session.measure(lambda changed: store.save(run, changed), deadline)
         store.end(run)
     finally:
         shutil.rmtree(session.logs, ignore_errors=True)
-    return list(session.results.values())
+    return run, list(session.results.values())

@@ -100,7 +100,7 @@ class Store:
                 raise StoreProblem(f"{path.parent} cannot be made ({error.strerror}): name another file with --store") from None
         try:
             self.engine = sql.create_engine(url)
-        except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ImportError) as error:
+        except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ImportError, ValueError) as error:
             raise StoreProblem(f"{location} is not a database address that can be opened: {_line(error)}") from None
         self._guard(lambda: self._open(create))
 
@@ -132,6 +132,8 @@ class Store:
             raise StoreProblem(f"{self.location}: {_line(error.orig)}") from None
         except sql.exc.SQLAlchemyError as error:
             raise StoreProblem(f"{self.location}: {_line(error)}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StoreProblem(f"{self.location} holds a record that cannot be read: {_line(repr(error))}") from None
 
     def begin(self, plan: dict[str, Any], host: dict[str, Any], protocol: int, cells: Sequence[Cell]) -> int:
         """A new run with all its cells unfinished; gives its number."""
@@ -210,7 +212,7 @@ def _columns(result: Result) -> dict[str, Any]:
         **result.cell._asdict(),
         "status": result.status,
         "reason": result.reason,
-        "proof": plain(result.proof) if result.proof else None,
+        "proof": result.proof.to_json() if result.proof else None,
         "environment": result.environment,
         "command": result.command,
         "log": list(result.log),
@@ -223,7 +225,7 @@ def _result(row: Any, own_rounds: tuple[Round, ...]) -> Result:
         status=row["status"],
         reason=row["reason"],
         rounds=own_rounds,
-        proof=Proof(**row["proof"]) if row["proof"] else None,
+        proof=Proof.of(row["proof"]) if row["proof"] else None,
         environment=row["environment"],
         command=row["command"],
         log=tuple(row["log"]),

@@ -99,9 +99,8 @@ def start(competitors: list[Competitor], expectation: FullSize | None, logs: Pat
     As many at a time as there are processors for, so that build and first-step times are hardly disturbed.
     """
     threads = competitors[0].launch.cell.threads
-    everything = host.layout(len(host.available()))
-    slots = [everything[i : i + threads] for i in range(0, len(everything) - threads + 1, threads)]
-    slots += [everything[:threads]] * (SIDE_BY_SIDE - len(slots))
+    slots = host.places(threads)
+    slots += slots[:1] * (SIDE_BY_SIDE - len(slots))
     waiting, running = list(competitors), dict[int, tuple[Competitor, list[int]]]()
     while waiting or running:
         while waiting and slots:

@@ -47,7 +47,8 @@ class Worker:
             import resource
 
             _, most = resource.getrlimit(resource.RLIMIT_DATA)
-            resource.setrlimit(resource.RLIMIT_DATA, (message["memory_limit"], most))
+            limit = message["memory_limit"]
+            resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
         begin = self.clock()
         for package in ("workloads", "frameworks"):
             if package not in sys.modules:
@@ -119,7 +120,7 @@ class Worker:
 
         arrays = found if isinstance(found, dict) else {message["what"]: found}
         numpy.savez(message["file"], **{name: numpy.asarray(array) for name, array in arrays.items()})
-        return {}
+        return {"value": None}
 
 
 def usage():

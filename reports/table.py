@@ -16,10 +16,8 @@ from rich.table import Table as RichTable
 import frameworks
 import workloads
 from harness.records import Result
-from harness.statistics import estimate, ratio, ties, unpaired_ratio
+from harness.statistics import Estimate, estimate, ratio, ties, unpaired_ratio
 from reports.cells import marks, objects
-
-FORMATS = ("terminal", "markdown", "csv", "json")
 
 
 @dataclass(frozen=True)
@@ -143,9 +141,7 @@ def verdicts(results: Sequence[Result]) -> list[str]:
         ]
         if len(rivals) < 2:
             continue
-        rivals.sort(key=lambda r: estimate(list(medians(r).values())).estimate)
-        first, others = rivals[0], rivals[1:]
-        compared = [(r, ratio(medians(r), medians(first))) for r in others]
+        first, compared = fastest(rivals)
         workload = workloads.discover().get(contest[0])
         where = f"{workload.title if workload else contest[0]}, {contest[4]} thread{'s' if contest[4] > 1 else ''}"
         known = [(r, found) for r, found in compared if found is not None and found.low is not None]
@@ -157,6 +153,26 @@ def verdicts(results: Sequence[Result]) -> list[str]:
         behind = [f"{label(r)} takes {f.estimate:.2f}x ({f.low:.2f}-{f.high:.2f})" for r, f in known if not ties(f)]
         lines.append("; ".join([line, ", ".join(behind)] if behind else [line]))
     return lines
+
+
+def fastest(rivals: Sequence[Result]) -> tuple[Result, list[tuple[Result, Estimate | None]]]:
+    """The fastest of at least two, and every other one's ratio to it, from the fastest to the slowest."""
+    order = sorted(rivals, key=lambda r: estimate(list(medians(r).values())).estimate)
+    for _ in order:  # rounds in common may show that another one is faster than its own median says
+        first, others = order[0], order[1:]
+        compared = [(r, compare(r, first)) for r in others]
+        faster = [r for r, found in compared if found is not None and found.high is not None and found.high < 1.0]
+        if not faster:
+            break
+        order = [faster[0], *(r for r in order if r is not faster[0])]
+    return first, compared
+
+
+def compare(a: Result, b: Result) -> Estimate | None:
+    """How many times as long a takes as b: from the rounds in which they took turns with each other, else unpaired."""
+    met_a = {r.number: r.seconds_per_step for r in a.rounds if b.cell.key in r.rivals}
+    met_b = {r.number: r.seconds_per_step for r in b.rounds if a.cell.key in r.rivals}
+    return ratio(met_a, met_b) or unpaired_ratio(list(medians(a).values()), list(medians(b).values()))
 
 
 def _text(entry: Entry, bold: str) -> str:

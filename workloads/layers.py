@@ -93,8 +93,11 @@ class BatchNorm(NamedTuple):
         return {"scale": Parameter(shape[:1], value=1.0), "shift": Parameter(shape[:1])}
 
     def statistics(self, shape: Shape) -> Dict[str, Parameter]:
-        """What is updated but not trained: not counted as parameters."""
-        return {"running_mean": Parameter(shape[:1]), "running_variance": Parameter(shape[:1], value=1.0)}
+        """What is updated but not trained: not counted as parameters.
+
+        They start away from 0 and 1, as after some training: inference that ignored them would else pass unseen.
+        """
+        return {"running_mean": Parameter(shape[:1], fan_in=100), "running_variance": Parameter(shape[:1], value=1.5)}
 
 
 class ReLU(NamedTuple):

@@ -19,9 +19,8 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness import environments, host
-from harness.environments import Environment
+from harness.environments import Environment, cache_folder
 from harness.launcher import Worker, launch
-from harness.session import cache_folder
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

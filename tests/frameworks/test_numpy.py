@@ -162,13 +162,14 @@ def test_batch_norm_in_training():
     """Normalised with the biased variance of the mini-batch; the running variance takes the unbiased one."""
     workload = Workload("w", "w", (1, 2, 1), (BatchNorm(epsilon=0.5), Flatten(), Dense(2)), 2)
     given = arrays(workload, 2)
-    given = given._replace(input=numpy.array([1.0, 2.0, 3.0, 6.0]).reshape(2, 1, 2, 1))
+    statistics = {"norm1.running_mean": numpy.array([2.0]), "norm1.running_variance": numpy.array([4.0])}
+    given = given._replace(input=numpy.array([1.0, 2.0, 3.0, 6.0]).reshape(2, 1, 2, 1), statistics=statistics)
     net = Reference(workload, given, "float64")
     (node, *_), x = net.nodes, net.input
     normed, _ = net.forward((node,), x)
     numpy.testing.assert_allclose(normed.ravel(), (numpy.array([1, 2, 3, 6]) - 3) / numpy.sqrt(3.5 + 0.5))
-    assert net.statistics["norm1.running_mean"][0] == pytest.approx(0.3)
-    assert net.statistics["norm1.running_variance"][0] == pytest.approx(0.9 + 0.1 * 14 / 3)
+    assert net.statistics["norm1.running_mean"][0] == pytest.approx(0.9 * 2 + 0.3)
+    assert net.statistics["norm1.running_variance"][0] == pytest.approx(0.9 * 4 + 0.1 * 14 / 3)
 
 
 def test_loss_of_equal_logits_is_the_logarithm_of_the_classes():

@@ -3,7 +3,7 @@
 import pytest
 
 from frameworks import Cell
-from harness.host import Processor, layout, memory_kills
+from harness.host import Processor, layout, memory_kills, places
 from harness.plan import BadRequest, Plan, make_cells, split, suites
 
 TWO_SOCKETS = tuple(Processor(n, (n % 4 // 2, n % 4), n % 4 // 2) for n in range(8))
@@ -16,6 +16,14 @@ TWO_SOCKETS = tuple(Processor(n, (n % 4 // 2, n % 4), n % 4 // 2) for n in range
 def test_layout_takes_cores_before_siblings_and_fills_a_node_first(threads, wanted):
     """Physical cores of node 0, of node 1, then siblings."""
     assert layout(threads, TWO_SOCKETS) == wanted
+
+
+def test_workers_start_on_the_nodes_where_they_are_measured():
+    """Memory is first touched on the right node; two threads of node 0 can start on its cores, then on its siblings."""
+    assert places(1, TWO_SOCKETS) == [[0], [1], [4], [5]]
+    assert places(2, TWO_SOCKETS) == [[0, 1], [4, 5]]
+    assert places(4, TWO_SOCKETS) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert places(16, TWO_SOCKETS) == [list(range(8))]
 
 
 def test_memory_kills_is_a_count():

@@ -173,6 +173,11 @@ def test_inference_is_proven_by_its_logits():
     training = Reference(workload, arrays(workload, 4), "float32")
     training.step(1)
     assert not judge(expected("resnet-tiny", "infer"), {"logits": {"logits": training.logits}}).equal
+    ignorant = Reference(workload, arrays(workload, 4), "float32", training=False)
+    for name, statistic in ignorant.statistics.items():
+        statistic.fill(name.endswith("variance"))  # as if there were none
+    ignorant.step(1)
+    assert not judge(expected("resnet-tiny", "infer"), {"logits": {"logits": ignorant.logits}}).equal
 
 
 def test_dense_layer_left_out_of_the_network_is_refused():

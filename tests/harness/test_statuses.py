@@ -91,6 +91,17 @@ def test_unstable(stepbench):
     assert done.returncode == 1
 
 
+def test_a_reference_that_cannot_be_computed_costs_its_group_only(stepbench):
+    """A mini-batch that fits into no memory: a status and a reason, no traceback."""
+    done = stepbench(
+        "run", "-w", "fcn-5-tiny", "-f", "null", "-t", "1", "--rounds", "1", "--batch", "1000000", "--memory", "300M", "--json"
+    )
+    (cell,) = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert cell["status"] in ("out-of-memory", "crashed")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_full_size_network_of_another_size_is_unequal():
     """The second half of the proof: parameter count and first losses."""
     from harness.proof import FullSize

@@ -39,6 +39,32 @@ def test_what_is_written_is_read_back(store):
     assert read.rounds[0].steps == [0.5, 0.25]
 
 
+def test_an_infinite_error_is_stored_as_null(store):
+    """JSON has no infinity: other databases refuse it."""
+    run = store.begin({}, {}, PROTOCOL, [CELL])
+    proof = Proof(False, "dense1.bias is off", float("inf"), "dense1.bias", float("inf"))
+    store.save(run, [Result(CELL, "unequal", "dense1.bias is off", proof=proof)])
+    with store.engine.connect() as connection:
+        assert "Infinity" not in connection.exec_driver_sql("select proof from results").scalar()
+    assert store.results(run)[0].proof == proof
+
+
+@pytest.mark.parametrize("damage", ["update runs set plan='xx'", "update rounds set record='{}'", "update results set log='null'"])
+def test_a_damaged_record_is_said_in_one_line(store, damage):
+    """Not a traceback."""
+    run = store.begin({}, {}, PROTOCOL, [CELL])
+    store.save(run, [Result(CELL, "ok", "", (a_round(1),))])
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql(damage)
+
+    def read():
+        store.run()
+        store.results(run)
+
+    with pytest.raises(StoreProblem, match="holds a record that cannot be read"):
+        read()
+
+
 def test_the_last_run_and_the_last_unfinished_one(store):
     """Resume takes the newest run without an end."""
     first = store.begin({}, {}, PROTOCOL, [])

@@ -9,20 +9,22 @@ import pytest
 import reports
 from frameworks import Cell
 from harness.records import Proof, Result, Round, Turn
+from harness.statistics import unpaired_ratio
 from reports import table
 from reports.cells import objects
 
 SCHEMA = json.loads((Path(reports.__file__).parent / "cell.schema.json").read_text())
 
 
-def result(framework, threads, rounds, variant="default", busy=None, **fields):
+def result(framework, threads, rounds, variant="default", busy=None, rivals=None, **fields):
     """A cell whose rounds took these seconds per step."""
     busy = threads if busy is None else busy
+    rivals = EVERYONE if rivals is None else rivals
     made = tuple(
         Round(
             n,
             "2026-01-01T00:00:00+00:00",
-            [],
+            rivals,
             [0],
             1.0,
             0.5,
@@ -40,6 +42,8 @@ def result(framework, threads, rounds, variant="default", busy=None, **fields):
     }
     return Result(Cell("fcn-5", framework, variant, "cpu", threads, 64), **{**known, "rounds": made, **fields})
 
+
+EVERYONE = [Cell("fcn-5", f, v, "cpu", t, 64).key for f in ("torch", "jax", "tensorflow") for v in ("default", "tuned") for t in (1, 2)]
 
 RESULTS = [
     result("torch", 1, [0.700, 0.702, 0.698]),
@@ -83,6 +87,12 @@ def test_verdicts_pair_the_rounds_and_call_ties_ties():
     assert verdicts[1].startswith("FCN-5, 2 threads: PyTorch is fastest; JAX takes 1.43x")
     noisy = [result("torch", 1, [0.7, 0.8, 0.75]), result("jax", 1, [0.75, 0.72, 0.78])]
     assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch = JAX tie"]
+
+
+def test_cells_that_never_took_turns_are_not_paired():
+    """Two parts of a group that was split: round 1 of one is not round 1 of the other."""
+    a, b = (result(name, 1, [0.5, 0.6, 0.7], rivals=[other]) for name, other in (("torch", "x"), ("jax", "y")))
+    assert table.compare(a, b) == unpaired_ratio([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
 
 
 def test_one_round_gives_no_verdict():
