@@ -9,6 +9,9 @@ import time
 
 import pytest
 
+import workloads
+from workloads import cost
+
 RUN = ("run", "--suite", "tiny", "-f", "null", "-w", "fcn-5-tiny")
 
 
@@ -28,6 +31,17 @@ def test_run_then_table_in_every_format(stepbench):
     assert "| workload | framework | CPU, 1 thread |" in markdown
     assert "| FCN-5 tiny | Null | 0.02" in markdown
     assert "0.02" in stepbench("table").stdout
+
+
+def test_inference(stepbench):
+    """Forward passes only: another mode, another count of FLOPs, the same care."""
+    done = stepbench("run", "--suite", "tiny", "-f", "numpy", "-w", "resnet-tiny", "--mode", "infer", "--rounds", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads(done.stdout)
+    assert (cell["status"], cell["mode"]) == ("ok", "infer")
+    workload = workloads.discover()["resnet-tiny"]
+    assert cell["flops_per_step"] == cost.forward_flops(workload, 4)
+    assert cell["equal_work"]["parameter"] == "logits"
 
 
 def test_show_prints_the_record_and_a_command_that_works(stepbench):
