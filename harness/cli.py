@@ -183,9 +183,10 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     from harness.session import execute, machine_to_ourselves
     from reports import table
 
+    asked_plan = None if resume else _plan(**asked)  # bad input is said at once, whoever measures now
     with machine_to_ourselves(wait, lambda line: click.echo(line, err=True)):
         store = _store(location, create=not resume)
-        if resume:
+        if asked_plan is None:
             from harness.plan import Plan
 
             earlier = store.run(unfinished=True)
@@ -193,7 +194,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
                 raise BadRequest(f"run {earlier.id} was measured by protocol {earlier.protocol}, this is {PROTOCOL}: start a new run")
             number, plan, done = earlier.id, Plan.from_json(earlier.plan), store.results(earlier.id)
         else:
-            number, plan, done = None, _plan(**asked), []
+            number, plan, done = None, asked_plan, []
         with _watch() as watch:
             watch.say(f"{f'Run {number} goes on' if resume else 'Plan'}: {_announce(plan, expected_seconds(plan))}")
             number, found = execute(plan, store, number, watch, done)
