@@ -27,7 +27,7 @@ def cells(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("statuses")
     store = folder / "store.sqlite"
-    variants = ",".join([*FAULTS, "default", "garbage", "greedy"])
+    variants = ",".join([*FAULTS, "default", "garbage"])
     done = subprocess.run(
         [sys.executable, "-c", "from harness.cli import main; main()", "run", "--suite", "tiny", "-w", "fcn-5-tiny", "-f", "null",
          "--variant", variants, "--rounds", "3", "--timeout", "5", "--memory", "1G", "--json"],
@@ -66,14 +66,19 @@ def test_a_failed_worker_leaves_its_last_words(cells):
     assert any("null was asked to fail" in line for line in cells[1]["raises"].log)
 
 
-def test_too_many_threads_are_marked(cells):
+def test_too_many_threads_are_marked(stepbench):
     """A cell that leaves its processors is seen by its CPU time, on machines that have more than one."""
     from harness import host
 
     if len(host.available()) < 2:
         pytest.skip("one processor: nobody can use more")
-    assert cells[0]["greedy"]["cpu_per_wall"] > 1.1
-    assert "more than its 1 thread(s)" in cells[0]["greedy"]["marks"][0]
+    for _ in range(5):  # a neighbour may take the second processor for a while
+        done = stepbench("run", "--suite", "tiny", "-w", "fcn-5-tiny", "-f", "null", "--variant", "greedy", "--rounds", "1", "--json")
+        (cell,) = json.loads(done.stdout)
+        if cell["cpu_per_wall"] > 1.1:
+            break
+    assert cell["cpu_per_wall"] > 1.1
+    assert "more than its 1 thread(s)" in cell["marks"][0]
 
 
 def test_unstable(stepbench):
