@@ -6,13 +6,12 @@ import os
 import shutil
 import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
+
+from harness import progress
+from harness.options import MOST, counts, duration, names, selection, store_option
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -26,98 +25,6 @@ EXIT_CODES = """
 Exit codes: 0 done; 1 some cell could not be measured or is not equal work; 2 bad input, or nothing could be done;
 130 interrupted (what was stored stays; go on with `stepbench run --resume`).
 """
-
-store_option = click.option(
-    "--store",
-    "location",
-    envvar="STEPBENCH_STORE",
-    metavar="FILE|URL",
-    help="Where results are kept.  [env: STEPBENCH_STORE; default: a file in your data folder]",
-)
-
-
-def names(kind: str) -> Callable[..., list[str]]:
-    """Completes names of workloads, frameworks or suites in the shell."""
-
-    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
-        import frameworks
-        import workloads
-        from harness.plan import suites
-
-        known = {"workload": workloads.discover, "framework": frameworks.discover, "suite": suites}[kind]()
-        return [name for name in known if name.startswith(typed)]
-
-    return complete
-
-
-def listed(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
-    """An option given several times, or once with commas."""
-    found = [part.strip() for value in values for part in value.split(",") if part.strip()]
-    if values and not found:
-        raise click.BadParameter("is empty")
-    return found
-
-
-def counts(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[int]:
-    """Whole numbers, given several times or with commas."""
-    found = []
-    for part in listed(context, parameter, values):
-        try:
-            found.append(int(part))
-        except ValueError:
-            raise click.BadParameter(f"{part!r} is not a whole number") from None
-        if found[-1] > MOST:
-            raise click.BadParameter(f"{part} is more than {MOST:,}")
-    return found
-
-
-MOST = 1_000_000
-"""No count that a user means is larger."""
-
-UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-def _quantity(text: str, units: dict[str, float] | dict[str, int], example: str) -> float:
-    unit = units.get(text[-1:], None)
-    try:
-        value = float(text[:-1] if unit else text) * (unit or 1)
-    except ValueError:
-        value = -1
-    if not 0 <= value < float("inf"):
-        raise click.BadParameter(f"{text!r} is not understood: write it like {example}")
-    return value
-
-
-def duration(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    """Seconds from 90, 90s, 8m, 2h."""
-    seconds = None if text is None else _quantity(text, UNITS, "90s, 8m or 2h")
-    if seconds is not None and seconds > 365 * UNITS["d"]:
-        raise click.BadParameter(f"{text} is more than a year")
-    return seconds
-
-
-def memory(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """Bytes from 500M or 2G."""
-    size = None if text is None else int(_quantity(text.removesuffix("iB").removesuffix("B"), SIZES, "500M or 2G"))
-    if size is not None and not 2**20 <= size <= 2**60:
-        raise click.BadParameter(f"{text} is no size of a worker's memory: write it like 500M or 2G")
-    return size
-
-
-def pythons(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """framework=path pairs."""
-    import frameworks
-
-    found = {}
-    for value in values:
-        name, equals, path = value.partition("=")
-        if not equals or not path:
-            raise click.BadParameter(f"{value!r} is not understood: write it like torch=/path/to/python")
-        if name not in frameworks.discover():
-            raise click.BadParameter(f"unknown framework {name!r}: choose from {', '.join(frameworks.discover())}")
-        found[name] = str(Path(path).expanduser().absolute())
-    return found
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
@@ -135,28 +42,8 @@ def cli() -> None:
     """
 
 
-def _selection(function: Any) -> Any:
-    for option in reversed(
-        (
-            click.option("-w", "--workload", "workload_names", multiple=True, callback=listed, shell_complete=names("workload"),
-                         help="Workload; may be repeated or comma-separated."),
-            click.option("-f", "--framework", "framework_names", multiple=True, callback=listed, shell_complete=names("framework"),
-                         help="Framework; likewise."),
-            click.option("--variant", "variant_names", multiple=True, callback=listed, help="Variant (default, tuned ...), or `all`."),
-            click.option("--mode", type=click.Choice(["train", "infer"]), default="train", show_default=True,
-                         help="Training step, or forward pass only."),
-            click.option("--timeout", callback=duration, default="10m", show_default=True, help="Longest wait for one answer of a worker."),
-            click.option("--memory", callback=memory, metavar="BYTES", help="What one worker may take, like 2G.  [default: what is free]"),
-            click.option("--python", "python_paths", multiple=True, callback=pythons, metavar="NAME=PATH",
-                         help="Use this interpreter for a framework, as it is."),
-        )
-    ):  # fmt: skip
-        function = option(function)
-    return function
-
-
 @cli.command(epilog=EXIT_CODES)
-@_selection
+@selection
 @click.option("--suite", default=None, shell_complete=names("suite"), help="tiny, quick or paper (see `stepbench list`).  [default: quick]")
 @click.option("-t", "--threads", multiple=True, callback=counts, help="Thread counts, for example 1,2,4.")
 @click.option("--rounds", type=click.IntRange(1, MOST), help="Fresh processes per cell; 1 gives no interval.")
@@ -195,7 +82,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
             number, plan, done = earlier.id, Plan.from_json(earlier.plan), store.results(earlier.id)
         else:
             number, plan, done = None, asked_plan, []
-        with _watch() as watch:
+        with progress.watch() as watch:
             watch.say(f"{f'Run {number} goes on' if resume else 'Plan'}: {_announce(plan, expected_seconds(plan))}")
             number, found = execute(plan, store, number, watch, done)
     if as_json:
@@ -263,7 +150,7 @@ def _announce(plan: Plan, seconds: float) -> str:
 
 
 @cli.command(epilog=EXIT_CODES)
-@_selection
+@selection
 @click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count.  [default: all physical cores]")
 @click.option("--wait", is_flag=True, help="Wait while another run measures on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the proofs as JSON.")
@@ -272,9 +159,9 @@ def check(
 ) -> None:
     """Prove equal work, and time nothing.
 
-    On the tiny networks (`run` also compares the full-size ones' parameter count and first losses): each framework's step
-    against the float64 reference: loss, every gradient, every updated parameter
+    On the tiny networks, each framework's step against the float64 reference: loss, every gradient, every updated parameter
     after 1 and 3 steps. Prints the largest error of each, and its share of the bound; above 1 is not the same work.
+    (`run` compares the full-size networks' parameter counts and first losses too.)
     """
     from harness import plan as planning
     from harness.plan import Plan
@@ -285,7 +172,7 @@ def check(
     variants = None if not variant_names or "all" in variant_names else variant_names
     cells = planning.make_cells(workload_names or tiny, framework_names, variants, [threads or planning.one_and_all()[-1]], asked["mode"])
     plan = Plan(cells, 1, timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
-    with machine_to_ourselves(asked["wait"]), _watch() as watch:
+    with machine_to_ourselves(asked["wait"]), progress.watch() as watch:
         session = Session(plan, watch)
         watch.expect(3.0 * len(cells))
         try:
@@ -533,68 +420,6 @@ def _exit(found: list[Result]) -> NoReturn:
         return result.status == "ok" or (result.status == "unsupported" and not result.reason.startswith("no environment"))
 
     sys.exit(0 if all(map(fine, found)) else NOT_ALL_OK)
-
-
-class Lines:
-    """Progress as lines on stderr, where there is no terminal."""
-
-    def __init__(self) -> None:
-        self.begin, self.total, self.done = time.monotonic(), 0.0, 0.0
-
-    def say(self, line: str) -> None:
-        click.echo(line, err=True)
-
-    def expect(self, seconds: float) -> None:
-        self.total = seconds
-
-    def stage(self, text: str) -> None:
-        click.echo(f"{time.monotonic() - self.begin:6.0f} s  {text}", err=True)
-
-    def advance(self, seconds: float) -> None:
-        self.done += seconds
-
-    def tick(self) -> None:
-        pass
-
-
-class Bar:
-    """Progress as a bar with the time left, on a terminal."""
-
-    def __init__(self, progress: Any) -> None:
-        self.progress = progress
-        self.task = progress.add_task("starting", total=None)
-
-    def say(self, line: str) -> None:
-        self.progress.console.print(line, markup=False, highlight=False)
-        self.tick()
-
-    def expect(self, seconds: float) -> None:
-        self.progress.update(self.task, total=seconds)
-
-    def stage(self, text: str) -> None:
-        self.progress.update(self.task, description=text)
-        self.tick()
-
-    def advance(self, seconds: float) -> None:
-        self.progress.advance(self.task, seconds)
-        self.tick()
-
-    def tick(self) -> None:
-        self.progress.refresh()
-
-
-@contextmanager
-def _watch() -> Iterator[Any]:
-    if not sys.stderr.isatty():
-        yield Lines()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    # no thread that redraws by itself: it would take processor time from whoever has the turn
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as progress:
-        yield Bar(progress)
 
 
 def main() -> NoReturn:

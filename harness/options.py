@@ -1,0 +1,122 @@
+"""The command line's options: how a user writes durations, sizes, lists and names, and what completes them in the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+store_option = click.option(
+    "--store",
+    "location",
+    envvar="STEPBENCH_STORE",
+    metavar="FILE|URL",
+    help="Where results are kept.  [env: STEPBENCH_STORE; default: a file in your data folder]",
+)
+
+
+def names(kind: str) -> Callable[..., list[str]]:
+    """Completes names of workloads, frameworks or suites in the shell."""
+
+    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+        import frameworks
+        import workloads
+        from harness.plan import suites
+
+        known = {"workload": workloads.discover, "framework": frameworks.discover, "suite": suites}[kind]()
+        return [name for name in known if name.startswith(typed)]
+
+    return complete
+
+
+def listed(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """An option given several times, or once with commas."""
+    found = [part.strip() for value in values for part in value.split(",") if part.strip()]
+    if values and not found:
+        raise click.BadParameter("is empty")
+    return found
+
+
+def counts(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[int]:
+    """Whole numbers, given several times or with commas."""
+    found = []
+    for part in listed(context, parameter, values):
+        try:
+            found.append(int(part))
+        except ValueError:
+            raise click.BadParameter(f"{part!r} is not a whole number") from None
+        if found[-1] > MOST:
+            raise click.BadParameter(f"{part} is more than {MOST:,}")
+    return found
+
+
+MOST = 1_000_000
+"""No count that a user means is larger."""
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def _quantity(text: str, units: dict[str, float] | dict[str, int], example: str) -> float:
+    unit = units.get(text[-1:], None)
+    try:
+        value = float(text[:-1] if unit else text) * (unit or 1)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise click.BadParameter(f"{text!r} is not understood: write it like {example}")
+    return value
+
+
+def duration(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """Seconds from 90, 90s, 8m, 2h."""
+    seconds = None if text is None else _quantity(text, UNITS, "90s, 8m or 2h")
+    if seconds is not None and seconds > 365 * UNITS["d"]:
+        raise click.BadParameter(f"{text} is more than a year")
+    return seconds
+
+
+def memory(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """Bytes from 500M or 2G."""
+    size = None if text is None else int(_quantity(text.removesuffix("iB").removesuffix("B"), SIZES, "500M or 2G"))
+    if size is not None and not 2**20 <= size <= 2**60:
+        raise click.BadParameter(f"{text} is no size of a worker's memory: write it like 500M or 2G")
+    return size
+
+
+def pythons(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """framework=path pairs."""
+    import frameworks
+
+    found = {}
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals or not path:
+            raise click.BadParameter(f"{value!r} is not understood: write it like torch=/path/to/python")
+        if name not in frameworks.discover():
+            raise click.BadParameter(f"unknown framework {name!r}: choose from {', '.join(frameworks.discover())}")
+        found[name] = str(Path(path).expanduser().absolute())
+    return found
+
+
+def selection(function: Any) -> Any:
+    """What `run` and `check` have in common: which cells, and within what limits."""
+    for option in reversed(
+        (
+            click.option("-w", "--workload", "workload_names", multiple=True, callback=listed, shell_complete=names("workload"),
+                         help="Workload; may be repeated or comma-separated."),
+            click.option("-f", "--framework", "framework_names", multiple=True, callback=listed, shell_complete=names("framework"),
+                         help="Framework; likewise."),
+            click.option("--variant", "variant_names", multiple=True, callback=listed, help="Variant (default, tuned ...), or `all`."),
+            click.option("--mode", type=click.Choice(["train", "infer"]), default="train", show_default=True,
+                         help="Training step, or forward pass only."),
+            click.option("--timeout", callback=duration, default="10m", show_default=True, help="Longest wait for one answer of a worker."),
+            click.option("--memory", callback=memory, metavar="BYTES", help="What one worker may take, like 2G.  [default: what is free]"),
+            click.option("--python", "python_paths", multiple=True, callback=pythons, metavar="NAME=PATH",
+                         help="Use this interpreter for a framework, as it is."),
+        )
+    ):  # fmt: skip
+        function = option(function)
+    return function
