@@ -80,11 +80,13 @@ def places(threads: int, found: tuple[Processor, ...] | None = None) -> list[lis
     return [sorted(near[i : i + threads]) for i in range(0, len(near) - threads + 1, threads)] or [sorted(near)]
 
 
-def _first(path: str, key: str) -> str | None:
+def _field(path: str, key: str, separator: str) -> str | None:
+    """The value after `key` and the separator in one of the kernel's tables; None where it is not told."""
     try:
         for line in Path(path).read_text().splitlines():
-            if line.startswith(key):
-                return line.split(":", 1)[1].strip()
+            name, _, value = line.partition(separator)
+            if name.strip() == key:
+                return value.strip()
     except OSError:
         pass
     return None
@@ -98,13 +100,13 @@ def facts() -> dict[str, Any]:
         "system": platform.system(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
-        "processor": _first("/proc/cpuinfo", "model name") or platform.processor() or "unknown",
+        "processor": _field("/proc/cpuinfo", "model name", ":") or platform.processor() or "unknown",
         "processors": [asdict(p) for p in processors()],
         "physical_cores": len({p.core for p in processors()}),
         "numa_nodes": len({p.node for p in processors()}),
         "memory_bytes": memory.total,
         "governor": governor.read_text().strip() if governor.exists() else None,
-        "hypervisor": "hypervisor" in (_first("/proc/cpuinfo", "flags") or "").split(),
+        "hypervisor": "hypervisor" in (_field("/proc/cpuinfo", "flags", ":") or "").split(),
         "affinity": hasattr(os, "sched_setaffinity"),
         "python": sys.version.split()[0],
     }
@@ -116,7 +118,7 @@ def available_memory() -> int:
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         if limit != "max":
-            cache = int(_first_word("/sys/fs/cgroup/memory.stat", "inactive_file") or 0)  # given back when memory is asked for
+            cache = int(_field("/sys/fs/cgroup/memory.stat", "inactive_file", " ") or 0)  # given back when memory is asked for
             free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()) + cache)
     except (OSError, ValueError):
         pass
@@ -125,15 +127,4 @@ def available_memory() -> int:
 
 def memory_kills() -> int:
     """How many processes the kernel has killed for lack of memory since boot (Linux; 0 where it is not told)."""
-    return int((_first_word("/proc/vmstat", "oom_kill")) or 0)
-
-
-def _first_word(path: str, key: str) -> str | None:
-    try:
-        for line in Path(path).read_text().splitlines():
-            name, _, value = line.partition(" ")
-            if name == key:
-                return value
-    except OSError:
-        pass
-    return None
+    return int(_field("/proc/vmstat", "oom_kill", " ") or 0)
