@@ -24,6 +24,7 @@ from frameworks import Cell
 from harness import host
 from harness.environments import Environment
 from harness.records import Status
+from harness.worker import OUT_OF_MEMORY
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -97,10 +98,11 @@ class Launch:
         }
 
     def command(self) -> str:
-        """One shell line that runs the cell again, on the processors that its turns had."""
+        """One shell line that runs the cell again, on the processors that its turns had, whatever the shell exports."""
         assignments = [f"{name}={value}" for name, value in sorted(self.variables.items())]
         message = json.dumps(self.message(host.layout(self.cell.threads)))
-        return shlex.join(["env", *assignments, str(self.environment.python), str(WORKER), "--steps", "10", message])
+        own = shlex.join([*assignments, str(self.environment.python), str(WORKER), "--steps", "10", message])
+        return f'env -i HOME="$HOME" PATH="$PATH" {own}'
 
 
 def module_files(framework: str, workload: str) -> dict[str, str]:
@@ -133,6 +135,7 @@ class Worker:
 
     def __post_init__(self) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
+        inherited["TMPDIR"] = str(self.log.parent)  # what a killed worker leaves behind goes with the logs' folder
         request_read, self.requests = os.pipe()
         self.replies, reply_write = os.pipe()
         self.buffer = b""
@@ -205,11 +208,10 @@ class Worker:
         tail = log_tail(self.log, 1)
         if code < 0:
             name = signal.Signals(-code).name
-            signs = ("bad_alloc", "out of memory", "cannot allocate memory", "can't allocate memory")
             last = "\n".join(log_tail(self.log, 20)).lower()
             if host.memory_kills() > self.kills_before and -code == signal.SIGKILL:
                 return WorkerFailed("out-of-memory", "killed by the kernel for lack of memory")
-            if any(sign in last for sign in signs):
+            if any(sign in last for sign in OUT_OF_MEMORY):
                 return WorkerFailed("out-of-memory", f"ended by {name}: {tail[-1] if tail else 'no memory'}")
             return WorkerFailed("crashed", f"ended by signal {name}" + (f": {tail[-1]}" if tail else ""))
         return WorkerFailed("crashed", f"ended with exit code {code} without an answer")
