@@ -49,10 +49,12 @@ class Round:
     """One fresh process of one cell: started, built, warmed up, and its turns."""
 
     number: int
+    part: int
+    """Competitors that do not fit into memory together run in parts, from 0; the link is in each of them."""
     started_at: str
     """UTC, ISO 8601."""
     rivals: list[str]
-    """Keys of all cells that took turns in this round."""
+    """Keys of all cells that took turns in this round (in this part of it)."""
     cpus: list[int]
     load_seconds: float
     """Importing the framework and mapping the input arrays."""
@@ -63,6 +65,11 @@ class Round:
     """Of the first three steps, compared with the expected ones."""
     peak_memory_bytes: int
     turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Number and part: what its competitors have in common."""
+        return self.number, self.part
 
     @property
     def steps(self) -> list[float]:

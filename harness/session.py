@@ -248,18 +248,20 @@ class Session:
             self._settle(open_cells, status, f"the reference of this network could not be computed: {reason}")
             save([self.results[cell] for cell in open_cells])
             return
-        for planned in plan.split(open_cells, self._need, int(0.9 * host.available_memory())):
+        title = f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}"
+        group = next(group for group in self.plan.groups() if first in group)
+        earlier = {r.part for cell in group for r in self.results[cell].rounds if r.number == number}  # of an interrupted run
+        parts = plan.split(open_cells, self._need, int(0.9 * host.available_memory()))
+        for key, planned in enumerate(parts, start=1 + max(earlier, default=-1)):
             part = [cell for cell in planned if not self.results[cell].settled()]  # a link may have failed in an earlier part
             if not part:
                 continue
-            self.watch.stage(f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}")
-            missing = [c for c in part if number not in {r.number for r in self.results[c].rounds}]  # the link has it already
-            seed = f"{self.plan.seed}/{number}/{first.key}"
+            self.watch.stage(title + (f", part {key}" if len(parts) > 1 else ""))
+            seed = f"{self.plan.seed}/{number}/{key}/{first.key}"
             longest_first = sorted(part, key=self._start_seconds, reverse=True)
-            outcome = run_round(
-                [self._launch(c) for c in longest_first], number, expectation, self.plan.pace, seed, self.logs, self.watch.tick
-            )
-            for cell in missing:
+            launches = [self._launch(cell) for cell in longest_first]
+            outcome = run_round(launches, (number, key), expectation, self.plan.pace, seed, self.logs, self.watch.tick)
+            for cell in part:
                 self.results[cell] = after(self.results[cell], outcome[cell])
             save([self.results[cell] for cell in part])
         self.durations[tuple(cells)] = time.monotonic() - begin

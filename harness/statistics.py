@@ -8,8 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median, stdev
+from typing import TypeVar
 
 from scipy.stats import t as student
+
+Key = TypeVar("Key", int, tuple[int, int])
+"""Of a round: its number, or its number and part."""
 
 CONFIDENCE = 0.95
 MEDIAN_LOSS = math.sqrt(math.pi / 2)
@@ -53,10 +57,22 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(math.exp(centre), math.exp(centre - width), math.exp(centre + width))
 
 
-def ratio(a: Mapping[int, float], b: Mapping[int, float]) -> Estimate | None:
-    """How many times as long a takes as b: from the rounds (by number) that both took part in; None if there are none."""
+def ratio(a: Mapping[Key, float], b: Mapping[Key, float]) -> Estimate | None:
+    """How many times as long a takes as b: from the rounds (by key) that both took part in; None if there are none."""
     shared = sorted(a.keys() & b.keys())
-    return estimate([a[number] / b[number] for number in shared]) if shared else None
+    return estimate([a[key] / b[key] for key in shared]) if shared else None
+
+
+def chained_ratio(
+    a: Mapping[tuple[int, int], float], b: Mapping[tuple[int, int], float], link: Mapping[tuple[int, int], float]
+) -> Estimate | None:
+    """The same for two that never met, but that both met the link, in two parts of the same rounds (keys: number, part).
+
+    (a / link) / (b / link), each with the link's time in its own part, so that what changed between the parts cancels.
+    """
+    over_link_a = {number: seconds / link[number, part] for (number, part), seconds in a.items() if (number, part) in link}
+    over_link_b = {number: seconds / link[number, part] for (number, part), seconds in b.items() if (number, part) in link}
+    return ratio(over_link_a, over_link_b)
 
 
 def unpaired_ratio(a: Sequence[float], b: Sequence[float]) -> Estimate:

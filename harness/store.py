@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 from frameworks import Cell
 from harness.records import Proof, Result, Round, plain
 
-SCHEMA = 1
+SCHEMA = 2
 """Version of the tables; a store of another version is not written to."""
 
 meta = sql.MetaData()
@@ -51,8 +51,9 @@ rounds = sql.Table(
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("result", sql.ForeignKey("results.id"), nullable=False, index=True),
     sql.Column("number", sql.Integer, nullable=False),
+    sql.Column("part", sql.Integer, nullable=False),
     sql.Column("record", sql.JSON, nullable=False),
-    sql.UniqueConstraint("result", "number"),
+    sql.UniqueConstraint("result", "number", "part"),
 )
 
 
@@ -87,22 +88,25 @@ class Store:
 
     def __init__(self, location: str, create: bool = False) -> None:
         self.location = location
-        url = location if "://" in location else f"sqlite:///{Path(location).absolute()}"
-        if "://" not in location:
-            path = Path(location)
-            if path.is_dir():
-                raise StoreProblem(f"{location} is a folder: name a file with --store")
-            if not create and not path.exists():
-                raise StoreProblem(f"no store at {location}: `stepbench run` makes one, --store names another")
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise StoreProblem(f"{path.parent} cannot be made ({error.strerror}): name another file with --store") from None
         try:
+            url = sql.make_url(location) if "://" in location else sql.URL.create("sqlite", database=str(Path(location).absolute()))
             self.engine = sql.create_engine(url)
         except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ImportError, ValueError) as error:
             raise StoreProblem(f"{location} is not a database address that can be opened: {_line(error)}") from None
+        if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
+            self._make_room(Path(url.database), create)
         self._guard(lambda: self._open(create))
+
+    def _make_room(self, path: Path, create: bool) -> None:
+        """SQLite makes an empty file of any name that it is given: only where one is wanted."""
+        if path.is_dir():
+            raise StoreProblem(f"{self.location} is a folder: name a file with --store")
+        if not create and not path.exists():
+            raise StoreProblem(f"no store at {self.location}: `stepbench run` makes one, --store names another")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreProblem(f"{path.parent} cannot be made ({error.strerror}): name another file with --store") from None
 
     def _open(self, create: bool) -> None:
         with self.engine.begin() as connection:
@@ -157,10 +161,12 @@ class Store:
                     where = sql.and_(results.c.run == run, *(results.c[name] == value for name, value in result.cell._asdict().items()))
                     connection.execute(results.update().where(where).values(**_columns(result)))
                     key = connection.scalar(sql.select(results.c.id).where(where))
-                    there = set(connection.scalars(sql.select(rounds.c.number).where(rounds.c.result == key)))
-                    new = [r for r in result.rounds if r.number not in there]
+                    own = sql.select(rounds.c.number, rounds.c.part).where(rounds.c.result == key)
+                    there = {tuple(row) for row in connection.execute(own)}
+                    new = [r for r in result.rounds if r.key not in there]
                     if new:
-                        connection.execute(rounds.insert(), [{"result": key, "number": r.number, "record": plain(r)} for r in new])
+                        rows = [{"result": key, "number": r.number, "part": r.part, "record": plain(r)} for r in new]
+                        connection.execute(rounds.insert(), rows)
 
         self._guard(action)
 
@@ -198,7 +204,7 @@ class Store:
         def action() -> list[Result]:
             with self.engine.connect() as connection:
                 own = connection.execute(sql.select(results).where(results.c.run == run).order_by(results.c.id)).mappings().all()
-                joined = sql.select(rounds).join(results).where(results.c.run == run).order_by(rounds.c.number)
+                joined = sql.select(rounds).join(results).where(results.c.run == run).order_by(rounds.c.number, rounds.c.part)
                 by_result: dict[int, list[Round]] = {}
                 for row in connection.execute(joined).mappings():
                     by_result.setdefault(row["result"], []).append(Round.of(row["record"]))

@@ -186,7 +186,7 @@ def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, expectation:
 
 def run_round(
     launches: list[Launch],
-    number: int,
+    key: tuple[int, int],
     expectation: FullSize | None,
     pace: Pace,
     seed: str,
@@ -195,7 +195,7 @@ def run_round(
 ) -> dict[Cell, Round | Competitor]:
     """One round of cells with the same workload and threads: a `Round` for each that was measured, else how it failed.
 
-    Whatever happens, no worker is left behind.
+    `key` is the round's number and part. Whatever happens, no worker is left behind.
     """
     competitors = [Competitor(launch) for launch in launches]
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -207,12 +207,13 @@ def run_round(
             if competitor.worker is not None:
                 competitor.worker.end()
     rivals = [c.launch.cell.key for c in competitors if c.failure is None]
-    return {c.launch.cell: c if c.failure else _record(c, number, started, rivals) for c in competitors}
+    return {c.launch.cell: c if c.failure else _record(c, key, started, rivals) for c in competitors}
 
 
-def _record(competitor: Competitor, number: int, started: str, rivals: list[str]) -> Round:
+def _record(competitor: Competitor, key: tuple[int, int], started: str, rivals: list[str]) -> Round:
     return Round(
-        number=number,
+        number=key[0],
+        part=key[1],
         started_at=started,
         rivals=rivals,
         cpus=host.layout(competitor.launch.cell.threads),

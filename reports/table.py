@@ -16,7 +16,7 @@ from rich.table import Table as RichTable
 import frameworks
 import workloads
 from harness.records import Result
-from harness.statistics import Estimate, estimate, ratio, ties, unpaired_ratio
+from harness.statistics import Estimate, chained_ratio, estimate, ratio, ties, unpaired_ratio
 from reports.cells import marks, objects
 
 
@@ -54,9 +54,9 @@ def seconds(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def medians(result: Result) -> dict[int, float]:
-    """Seconds per step by round number."""
-    return {r.number: r.seconds_per_step for r in result.rounds}
+def medians(result: Result) -> dict[tuple[int, int], float]:
+    """Seconds per step by round."""
+    return {r.key: r.seconds_per_step for r in result.rounds}
 
 
 def label(result: Result) -> str:
@@ -160,7 +160,7 @@ def fastest(rivals: Sequence[Result]) -> tuple[Result, list[tuple[Result, Estima
     order = sorted(rivals, key=lambda r: estimate(list(medians(r).values())).estimate)
     for _ in order:  # rounds in common may show that another one is faster than its own median says
         first, others = order[0], order[1:]
-        compared = [(r, compare(r, first)) for r in others]
+        compared = [(r, compare(r, first, order)) for r in others]
         faster = [r for r, found in compared if found is not None and found.high is not None and found.high < 1.0]
         if not faster:
             break
@@ -168,11 +168,23 @@ def fastest(rivals: Sequence[Result]) -> tuple[Result, list[tuple[Result, Estima
     return first, compared
 
 
-def compare(a: Result, b: Result) -> Estimate | None:
-    """How many times as long a takes as b: from the rounds in which they took turns with each other, else unpaired."""
-    met_a = {r.number: r.seconds_per_step for r in a.rounds if b.cell.key in r.rivals}
-    met_b = {r.number: r.seconds_per_step for r in b.rounds if a.cell.key in r.rivals}
-    return ratio(met_a, met_b) or unpaired_ratio(list(medians(a).values()), list(medians(b).values()))
+def compare(a: Result, b: Result, others: Sequence[Result] = ()) -> Estimate | None:
+    """How many times as long a takes as b: from the rounds in which they took turns with each other; where they never met,
+    by way of the link that met both; else unpaired."""
+    met = ratio(_together(a, b), _together(b, a))
+    if met is not None:
+        return met
+    links = [c for c in others if c is not a and c is not b and _together(a, c) and _together(b, c)]
+    for link in sorted(links, key=lambda c: len(c.rounds), reverse=True):
+        chained = chained_ratio(_together(a, link), _together(b, link), medians(link))
+        if chained is not None:
+            return chained
+    return unpaired_ratio(list(medians(a).values()), list(medians(b).values()))
+
+
+def _together(a: Result, b: Result) -> dict[tuple[int, int], float]:
+    """Seconds per step of a in the rounds in which it took turns with b."""
+    return {r.key: r.seconds_per_step for r in a.rounds if b.cell.key in r.rivals}
 
 
 def _text(entry: Entry, bold: str) -> str:

@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from harness.statistics import Estimate, estimate, ratio, ties, unpaired_ratio
+from harness.statistics import Estimate, chained_ratio, estimate, ratio, ties, unpaired_ratio
 
 
 def test_estimate_is_the_median_over_rounds():
@@ -56,6 +56,17 @@ def test_ratio_pairs_rounds_by_number():
 def test_ratio_without_shared_rounds_is_none():
     """They never met."""
     assert ratio({1: 2.0}, {2: 1.0}) is None
+
+
+def test_chained_ratio_goes_by_way_of_the_link():
+    """Part 1 of every round found the machine half as fast: the link's own time in each part says so."""
+    a = {(1, 0): 2.0, (2, 0): 2.2, (3, 0): 1.8}
+    b = {(1, 1): 2.0, (2, 1): 2.2, (3, 1): 1.8}
+    link = {(1, 0): 1.0, (1, 1): 2.0, (2, 0): 1.1, (2, 1): 2.2, (3, 0): 0.9, (3, 1): 1.8}
+    found = chained_ratio(a, b, link)
+    assert found.estimate == pytest.approx(2.0)
+    assert found.high - found.low < 1e-9
+    assert chained_ratio(a, {(4, 0): 1.0}, link) is None
 
 
 def test_identical_cells_are_called_different_in_at_most_5_percent():

@@ -17,7 +17,7 @@ TURN = Turn(0, 1, 0.6, [0.5, 0.25], 0.8, 0.7, 1e-6, 0, 3, 1)
 
 
 def a_round(number):
-    return Round(number, "2026-01-01T00:00:00+00:00", [CELL.key], [0, 1], 1.5, 0.5, 2.0, [1.0, 0.9, 0.8], 10**9, [TURN])
+    return Round(number, 0, "2026-01-01T00:00:00+00:00", [CELL.key], [0, 1], 1.5, 0.5, 2.0, [1.0, 0.9, 0.8], 10**9, [TURN])
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_another_schema_is_not_touched(store):
     """A newer stepbench's store is left alone."""
     with store.engine.begin() as connection:
         connection.exec_driver_sql("update info set value = '999'")
-    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 1"):
+    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 2"):
         Store(store.location, create=True)
 
 

@@ -25,7 +25,7 @@ def null(variant="default", **limits):
 
 def test_step_times_are_right_to_50_microseconds(tmp_path):
     """A step that takes 20 ms is measured as 20 ms."""
-    found = run_round([null()], 1, None, Pace(laps=10, seconds=0, turn_seconds=0.1), "seed", tmp_path)
+    found = run_round([null()], (1, 0), None, Pace(laps=10, seconds=0, turn_seconds=0.1), "seed", tmp_path)
     (record,) = found.values()
     assert isinstance(record, Round)
     assert len(record.steps) == 1 + 9 * 5
@@ -37,7 +37,7 @@ def test_order_is_abba_from_a_seed(tmp_path):
     launches = [null(), null("tuned"), null("asleep")]
     orders = []
     for seed in ("a", "a", "b", "c", "d"):
-        found = run_round(launches, 1, None, Pace(laps=3, seconds=0, turn_seconds=0.001), seed, tmp_path)
+        found = run_round(launches, (1, 0), None, Pace(laps=3, seconds=0, turn_seconds=0.001), seed, tmp_path)
         laps = [sorted(found, key=lambda cell: found[cell].turns[lap].place) for lap in range(3)]  # used at once
         assert laps[0] == laps[1][::-1] == laps[2]
         orders.append(laps[0])
@@ -63,7 +63,7 @@ def test_a_waiting_worker_uses_no_processor(tmp_path):
 
 def test_a_turn_is_as_many_steps_as_fill_it(tmp_path):
     """20 ms steps, turns of 100 ms; one step in the first turn, whose loss is the third of the network."""
-    (record,) = run_round([null()], 1, None, Pace(laps=3, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
+    (record,) = run_round([null()], (1, 0), None, Pace(laps=3, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
     assert [len(turn.seconds) for turn in record.turns] == [1, 5, 5]
     assert all(turn.settling_seconds >= 0.02 for turn in record.turns)
     assert len(record.losses) == 3
@@ -146,6 +146,6 @@ def test_an_interpreter_that_cannot_start(tmp_path):
     broken = launch(
         Cell("fcn-5-tiny", "null", "default", "cpu", 1, 8), Environment("null", tmp_path / "nothing", None, "", "", {}, ""), arrays=None
     )
-    (competitor,) = run_round([broken], 1, None, Pace(), "s", tmp_path).values()
+    (competitor,) = run_round([broken], (1, 0), None, Pace(), "s", tmp_path).values()
     assert competitor.failure.status == "crashed"
     assert "the interpreter cannot be started" in competitor.failure.reason

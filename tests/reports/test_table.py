@@ -16,13 +16,14 @@ from reports.cells import objects
 SCHEMA = json.loads((Path(reports.__file__).parent / "cell.schema.json").read_text())
 
 
-def result(framework, threads, rounds, variant="default", busy=None, rivals=None, **fields):
+def result(framework, threads, rounds, variant="default", busy=None, rivals=None, part=0, **fields):
     """A cell whose rounds took these seconds per step."""
     busy = threads if busy is None else busy
     rivals = EVERYONE if rivals is None else rivals
     made = tuple(
         Round(
             n,
+            part,
             "2026-01-01T00:00:00+00:00",
             rivals,
             [0],
@@ -93,6 +94,21 @@ def test_cells_that_never_took_turns_are_not_paired():
     """Two parts of a group that was split: round 1 of one is not round 1 of the other."""
     a, b = (result(name, 1, [0.5, 0.6, 0.7], rivals=[other]) for name, other in (("torch", "x"), ("jax", "y")))
     assert table.compare(a, b) == unpaired_ratio([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
+
+
+def test_parts_of_a_group_are_compared_by_way_of_their_link():
+    """TensorFlow met PyTorch in part 0 and JAX in part 1, which the machine ran half as fast."""
+    key = {name: Cell("fcn-5", name, "default", "cpu", 1, 64).key for name in ("torch", "jax", "tensorflow")}
+    torch = result("torch", 1, [0.6, 0.66, 0.54], rivals=[key["torch"], key["tensorflow"]])
+    jax = result("jax", 1, [0.8, 0.88, 0.72], rivals=[key["jax"], key["tensorflow"]], part=1)
+    link = result("tensorflow", 1, [0.5, 0.55, 0.45], rivals=[key["torch"], key["tensorflow"]])
+    again = result("tensorflow", 1, [1.0, 1.1, 0.9], rivals=[key["jax"], key["tensorflow"]], part=1)
+    link = link.but(rounds=link.rounds + again.rounds)
+    assert table.compare(torch, jax, [link]).estimate == pytest.approx((0.6 / 0.5) / (0.8 / 1.0))
+    assert table.compare(torch, link, [jax]).estimate == pytest.approx(1.2)
+    first, compared = table.fastest([torch, jax, link])
+    assert first is jax
+    assert {r.cell.framework: pytest.approx(found.estimate) for r, found in compared} == {"tensorflow": 1.25, "torch": 1.5}
 
 
 def test_one_round_gives_no_verdict():

@@ -1,0 +1,63 @@
+"""A session: groups that do not fit into memory, and what it leaves behind."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from frameworks import Cell
+from harness import host
+from harness.plan import Plan
+from harness.session import Session
+from harness.turns import Pace
+from reports import table
+
+PACE = Pace(laps=2, seconds=0, turn_seconds=0.02)
+CELLS = tuple(Cell("fcn-5-tiny", "null", variant, "cpu", 1, 8) for variant in ("default", "tuned", "asleep"))
+
+
+@pytest.fixture
+def session(monkeypatch):
+    """Three competitors on a machine with room for two."""
+    monkeypatch.setattr(host, "available_memory", lambda: 2.5)
+    monkeypatch.setattr(Session, "_need", lambda self, cell: 1)
+    return Session(Plan(CELLS, 2, pace=PACE, memory=2**31))
+
+
+def test_a_group_that_does_not_fit_runs_in_parts_with_a_link(session):
+    """The first of the smallest is in every part; the two that never met are compared by way of it."""
+    session.prepare()
+    saved = []
+    session.measure(lambda changed: saved.append([(r.cell.variant, r.rounds[-1].key) for r in changed]), time.monotonic())
+    link, tuned, asleep = (session.results[cell] for cell in CELLS)
+    assert [r.key for r in link.rounds] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert [r.key for r in tuned.rounds] == [(1, 0), (2, 0)]
+    assert [r.key for r in asleep.rounds] == [(1, 1), (2, 1)]
+    assert saved[0] == [("default", (1, 0)), ("tuned", (1, 0))]
+    assert saved[1] == [("default", (1, 1)), ("asleep", (1, 1))]
+    assert table.compare(tuned, asleep, [link]).estimate == pytest.approx(0.5, rel=0.1)  # 10 ms over 20 ms
+
+
+def test_an_interrupted_round_goes_on_with_a_part_of_its_own(session):
+    """What was stored of the round stays as it is; those that are missing get the next part."""
+    session.prepare()
+    session.measure(lambda changed: None, time.monotonic())
+    link, _, asleep = CELLS
+    session.results[asleep] = session.results[asleep].but(rounds=session.results[asleep].rounds[:1])
+    session.measure(lambda changed: None, time.monotonic())
+    assert [r.key for r in session.results[asleep].rounds] == [(1, 1), (2, 2)]
+    assert len(session.results[link].rounds) == 4
+
+
+def test_what_a_killed_worker_leaves_goes_with_the_session(session):
+    """TensorFlow's AutoGraph and PyTorch's compiler write into TMPDIR, and a worker that is killed never cleans up."""
+    from harness.launcher import Worker
+
+    session.prepare()
+    worker = Worker(session._launch(CELLS[0]), session.logs / "log")
+    try:
+        variables = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
+    finally:
+        worker.end()
+    assert b"TMPDIR=" + os.fsencode(session.logs) in variables
