@@ -19,6 +19,9 @@ LEAST_FENCE, FENCE_SHARE = 1e-3, 0.02
 """A step(0) right after a turn that takes longer than this (seconds, share of a step) shows that a step had not ended."""
 
 
+ONE_ROUND = "one round: no interval"
+
+
 def cell_object(result: Result) -> dict[str, Any]:
     """A result for machines. Seconds, bytes, FLOP; None where a thing was not measured or cannot be trusted."""
     cell, rounds = result.cell, result.rounds
@@ -64,7 +67,7 @@ def marks(result: Result) -> list[str]:
         if fence > max(LEAST_FENCE, FENCE_SHARE * step):
             found.append(f"waited {fence:.2g} s more right after its steps: their times may be too short")
         if len(result.rounds) == 1 and result.status == "ok":
-            found.append("one round: no interval")
+            found.append(ONE_ROUND)
     return found
 
 

@@ -17,7 +17,7 @@ import frameworks
 import workloads
 from harness.records import Result
 from harness.statistics import Estimate, chained_ratio, estimate, ratio, ties, unpaired_ratio
-from reports.cells import marks, objects
+from reports.cells import ONE_ROUND, marks, objects
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def make(results: Sequence[Result]) -> Table:
                     and ties(unpaired_ratio(list(medians(result).values()), list(medians(trusted[best]).values())))
                 )
                 shown = seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
-                notes = tuple(note(mark) for mark in marks(result))
+                notes = tuple(note(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
                 entries.append(Entry(shown, place == best and len(trusted) > 1, tie, notes))
         workload = known.get(key[0])
         title = workload.title if workload else key[0]
@@ -193,7 +193,9 @@ def _text(entry: Entry, bold: str) -> str:
     return number + (" =" if entry.tie else "") + notes
 
 
-LEGEND = "bold: fastest of its row; =: not shown to be slower than that; ±: half the 95 % interval"
+LEGEND = (
+    "bold: fastest of its row; =: not shown to be slower than that; ±: half the 95 % interval; without ±: one round, no difference is shown"
+)
 
 
 def to_markdown(table: Table) -> str:

@@ -119,14 +119,14 @@ def test_one_round_gives_no_verdict():
 
 
 def test_one_round_and_too_many_threads_are_marked():
-    """A number without an interval says so; so does one that did not keep its threads."""
-    made = table.make([result("jax", 1, [0.5], busy=1.9)])
+    """A number that did not keep its threads has a footnote; one without an interval has no ±, and the legend says so."""
+    once = result("jax", 1, [0.5], busy=1.9)
+    made = table.make([once])
     (entry,) = entries(made, "JAX")
     assert entry.number == "0.500"
-    assert [made.footnotes[n - 1] for n in entry.notes] == [
-        "kept 1.90 processors busy, more than its 1 thread(s)",
-        "one round: no interval",
-    ]
+    assert [made.footnotes[n - 1] for n in entry.notes] == ["kept 1.90 processors busy, more than its 1 thread(s)"]
+    assert "without ±: one round" in table.to_markdown(made)
+    assert objects([once])[0]["marks"] == ["kept 1.90 processors busy, more than its 1 thread(s)", "one round: no interval"]
 
 
 def test_variants_are_rows_of_their_own_and_explained():
