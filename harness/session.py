@@ -3,6 +3,7 @@
 What it does not know: the terminal. It reports through a `Watch`.
 """
 
+import math
 import os
 import shutil
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -251,18 +253,22 @@ class Session:
         title = f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}"
         group = next(group for group in self.plan.groups() if first in group)
         earlier = {r.part for cell in group for r in self.results[cell].rounds if r.number == number}  # of an interrupted run
-        parts = plan.split(open_cells, self._need, int(0.9 * host.available_memory()))
-        for key, planned in enumerate(parts, start=1 + max(earlier, default=-1)):
+        alone: list[tuple[Cell, ...]] = []
+        parts = plan.split(open_cells, self._need, MEMORY_SHARE * host.available_memory())
+        for key, planned in enumerate(chain(parts, alone), start=1 + max(earlier, default=-1)):
             part = [cell for cell in planned if not self.results[cell].settled()]  # a link may have failed in an earlier part
             if not part:
                 continue
-            self.watch.stage(title + (f", part {key}" if len(parts) > 1 else ""))
+            self.watch.stage(title + (f", part {key + 1}" if len(part) < len(open_cells) else ""))
             seed = f"{self.plan.seed}/{number}/{key}/{first.key}"
             longest_first = sorted(part, key=self._start_seconds, reverse=True)
             launches = [self._launch(cell) for cell in longest_first]
             outcome = run_round(launches, (number, key), expectation, self.plan.pace, seed, self.logs, self.watch.tick)
             for cell in part:
-                self.results[cell] = after(self.results[cell], outcome[cell])
+                if self._crowded_out(part, outcome[cell]):
+                    alone.append((cell,))
+                else:
+                    self.results[cell] = after(self.results[cell], outcome[cell])
             save([self.results[cell] for cell in part])
         self.durations[tuple(cells)] = time.monotonic() - begin
         self.watch.advance(plan.group_seconds(self.plan, cells))
@@ -272,9 +278,20 @@ class Session:
         rounds = self.results[cell].rounds
         return rounds[-1].load_seconds + rounds[-1].build_seconds + rounds[-1].first_step_seconds if rounds else 0.0
 
-    def _need(self, cell: Cell) -> int:
-        peaks = [r.peak_memory_bytes for r in self.results[cell].rounds]
-        return max(peaks) if peaks else plan.memory_need(cell)
+    def _crowded_out(self, part: Sequence[Cell], outcome: Any) -> bool:
+        """Whether a cell may only have lacked the memory that its rivals took: it gets another try alone."""
+        failed = not isinstance(outcome, Round) and outcome.failure.status == "out-of-memory"
+        return failed and len(part) > 1 and self.plan.memory is None
+
+    def _need(self, cell: Cell) -> float:
+        """Bytes that the cell's worker will take: as measured, else as estimated from arithmetic and its kin's."""
+
+        def peak(other: Cell) -> int:
+            return max((r.peak_memory_bytes for r in self.results[other].rounds), default=0)
+
+        kin = [c for c in self.plan.cells if (c.workload, c.mini_batch, c.mode) == (cell.workload, cell.mini_batch, cell.mode)]
+        largest = max(map(peak, kin))
+        return peak(cell) or min(plan.memory_need(cell), plan.OTHERS * largest if largest else math.inf)
 
     def _widest(self, seconds: float) -> Sequence[Cell] | None:
         """The group that another round helps most and that fits into the time that is left."""
@@ -290,6 +307,9 @@ class Session:
                 candidates.append((max(widths), live))
         return max(candidates, key=lambda found: found[0])[1] if candidates else None
 
+
+MEMORY_SHARE = 0.9
+"""Of what is available, for the workers that stand side by side."""
 
 PROOF_SECONDS = 3.0
 """For the progress bar: one tiny network in one framework."""

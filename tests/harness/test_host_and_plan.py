@@ -78,11 +78,22 @@ def test_competitors_that_do_not_fit_are_split_with_a_link():
     need = dict(zip(cells, (5, 4, 3, 2), strict=True)).__getitem__
     parts = split(cells, need, 8)
     assert [[c.framework for c in part] for part in parts] == [["five", "two"], ["four", "two"], ["three", "two"]]
-    assert split(cells, need, 14) == [tuple(cells)]
-    assert [c.framework for c in split(cells, need, 9)[1]] == ["four", "three", "two"]
+    assert list(split(cells, need, 14)) == [tuple(cells)]
+    assert [[c.framework for c in part] for part in split(cells, need, 10)] == [["five", "three", "two"], ["four", "two"]]
+
+
+def test_a_split_learns_on_the_way():
+    """The first part shows that the others take half of what was thought: they go together."""
+    cells = [Cell("w", name) for name in ("a", "b", "c", "d")]
+    need = dict.fromkeys(cells, 4.0)
+    parts = split(cells, lambda cell: need[cell], 8)
+    assert [c.framework for c in next(parts)] == ["a", "b"]
+    need = dict.fromkeys(cells, 2.0)
+    assert [[c.framework for c in part] for part in parts] == [["a", "c", "d"]]
 
 
 def test_a_cell_larger_than_memory_still_gets_its_try():
     """It will show what happens, beside the link alone."""
     huge, small = Cell("w", "huge"), Cell("w", "small")
-    assert split([huge, small], {huge: 100, small: 1}.__getitem__, 10) == [(huge, small)]
+    assert list(split([huge, small], {huge: 100, small: 1}.__getitem__, 10)) == [(huge, small)]
+    assert list(split([huge], {huge: 100}.__getitem__, 10)) == [(huge,)]

@@ -8,6 +8,7 @@ import pytest
 
 from frameworks import Cell
 from harness import host
+from harness.launcher import launch
 from harness.plan import Plan
 from harness.session import Session
 from harness.turns import Pace
@@ -48,6 +49,31 @@ def test_an_interrupted_round_goes_on_with_a_part_of_its_own(session):
     session.measure(lambda changed: None, time.monotonic())
     assert [r.key for r in session.results[asleep].rounds] == [(1, 1), (2, 2)]
     assert len(session.results[link].rounds) == 4
+
+
+def test_who_lacks_the_memory_that_rivals_took_gets_another_try_alone(session, monkeypatch):
+    """Out of memory in company says nothing about a cell; alone it does."""
+    from harness import session as module
+    from harness.launcher import WorkerFailed
+    from harness.turns import Competitor, run_round
+
+    calls = []
+
+    def crowded(launches, *rest):
+        calls.append(sorted(how.cell.variant for how in launches))
+        outcome = run_round(launches, *rest)
+        if CELLS[2] in outcome and (len(launches) > 1 or len(calls) > 3):
+            outcome[CELLS[2]] = Competitor(launches[0], failure=WorkerFailed("out-of-memory", "no room"))
+        return outcome
+
+    monkeypatch.setattr(module, "run_round", crowded)
+    session.plan = Plan(CELLS, 2, pace=PACE)
+    monkeypatch.setattr(Session, "_launch", lambda self, cell: launch(cell, self.environments["null"], arrays=None))
+    session.prepare()
+    session.measure(lambda changed: None, time.monotonic())
+    assert calls == [["default", "tuned"], ["asleep", "default"], ["asleep"]] * 2
+    assert [r.key for r in session.results[CELLS[2]].rounds] == [(1, 2)]
+    assert (session.results[CELLS[2]].status, session.results[CELLS[2]].reason) == ("out-of-memory", "no room")
 
 
 def test_what_a_killed_worker_leaves_goes_with_the_session(session):
