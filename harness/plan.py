@@ -69,7 +69,7 @@ def suites() -> dict[str, Suite]:
             ("default",),
             one_and_all,
             rounds=3,
-            budget=580,
+            budget=570,
             pace=Pace(laps=2),
         ),
         "paper": Suite(

@@ -148,11 +148,22 @@ def verdicts(results: Sequence[Result]) -> list[str]:
         if not known:
             lines.append(f"{where}: {label(first)} was first, but without a second round no difference is shown")
             continue
-        level = [label(r) for r, found in known if ties(found)]
+        level = [f"{label(r)} ({span(found)})" for r, found in known if ties(found)]
         line = f"{where}: {' = '.join([label(first), *level])}" + (" tie" if level else " is fastest")
-        behind = [f"{label(r)} takes {f.estimate:.2f}x ({f.low:.2f}-{f.high:.2f})" for r, f in known if not ties(f)]
+        behind = [f"{label(r)} takes {found.estimate:.2f}x ({span(found)})" for r, found in known if not ties(found)]
         lines.append("; ".join([line, ", ".join(behind)] if behind else [line]))
     return lines
+
+
+def span(found: Estimate) -> str:
+    """A ratio's interval with two decimals, and more where these would hide on which side of 1 it ends."""
+
+    def shown(end: float) -> str:
+        return next(text for text in (f"{end:.{digits}f}" for digits in (2, 3, 4, 5)) if float(text) != 1 or len(text) > 6 or end == 1)
+
+    assert found.low is not None
+    assert found.high is not None
+    return f"{shown(found.low)}-{shown(found.high)}x"
 
 
 def fastest(rivals: Sequence[Result]) -> tuple[Result, list[tuple[Result, Estimate | None]]]:

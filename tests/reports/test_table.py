@@ -84,10 +84,10 @@ def test_what_was_not_measured_is_a_dash_with_its_reason():
 def test_verdicts_pair_the_rounds_and_call_ties_ties():
     """JAX and TensorFlow move together: their ratio is known far better than either time."""
     verdicts = table.make(RESULTS).verdicts
-    assert verdicts[0].startswith("FCN-5, 1 thread: JAX is fastest; TensorFlow takes 1.00x (1.00-1.00), PyTorch takes 1.40x (1.3")
+    assert verdicts[0].startswith("FCN-5, 1 thread: JAX is fastest; TensorFlow takes 1.00x (1.002-1.002x), PyTorch takes 1.40x (1.3")
     assert verdicts[1].startswith("FCN-5, 2 threads: PyTorch is fastest; JAX takes 1.43x")
     noisy = [result("torch", 1, [0.7, 0.8, 0.75]), result("jax", 1, [0.75, 0.72, 0.78])]
-    assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch = JAX tie"]
+    assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch = JAX (0.78-1.39x) tie"]
 
 
 def test_cells_that_never_took_turns_are_not_paired():
