@@ -65,8 +65,8 @@ class Network:
     def __init__(self, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
         import mxnet
 
-        mxnet.base.check_call(mxnet.base._LIB.MXSetNumOMPThreads(cell.threads))
         self.mxnet = mxnet
+        self.set_threads(1)  # or copying arrays gives this thread an OpenMP team: too many then, each spins less at barriers
         self.nodes = trace(workload)
         self.training = cell.mode == "train"
         self.model = network(self.nodes, settings)
@@ -80,6 +80,7 @@ class Network:
         self.swap = sequence and bool(settings.get("time_major"))
         turned = (array.swapaxes(0, 1) if self.swap else array for array in (arrays.input, arrays.labels))
         self.input, self.labels = (mxnet.nd.array(array, dtype="float32") for array in turned)
+        self.set_threads(cell.threads)
         self.criterion = mxnet.gluon.loss.SoftmaxCrossEntropyLoss(batch_axis=1 if self.swap else 0)
         self.loss: Any = None
         self.logits: Any = None
@@ -95,6 +96,9 @@ class Network:
         else:
             self.trainer = mxnet.gluon.Trainer(self.model.collect_params(), "sgd", {"learning_rate": workload.learning_rate})
             self.update = lambda: self.trainer.step(self.samples)
+
+    def set_threads(self, n: int) -> None:
+        self.mxnet.base.check_call(self.mxnet.base._LIB.MXSetNumOMPThreads(n))
 
     def step(self, n: int) -> None:
         for _ in range(n):
