@@ -153,7 +153,7 @@ def make_cells(
         if threads < 1:
             raise BadRequest(f"{threads} threads: at least 1 is needed")
         if threads > limit and not oversubscribe:
-            raise BadRequest(f"{threads} threads, but {limit} processors: take fewer, or --oversubscribe")
+            raise BadRequest(f"{threads} threads, but {limit} processors: take fewer (or `run --oversubscribe`)")
     if batch is not None and batch < 1:
         raise BadRequest(f"a mini-batch of {batch}: at least 1 is needed")
     return tuple(
@@ -180,24 +180,31 @@ def memory_need(cell: Cell) -> int:
     return int(FRAMEWORK_BYTES + WORKSPACE * cost.memory_estimate(workload, cell.mini_batch, cell.mode))
 
 
-def split(group: Sequence[Cell], need: Callable[[Cell], float], room: float) -> Iterator[tuple[Cell, ...]]:
-    """Parts of a group that fit into `room` bytes together, all with the same cell in them, the smallest, as the link.
+def split(group: Sequence[Cell], need: Callable[[Cell], float], room: float, link: Cell | None = None) -> Iterator[tuple[Cell, ...]]:
+    """Parts of a group that fit into `room` bytes together, all with the same cell in them: the link, by default the smallest.
 
-    Each part is chosen when it is asked for, so that `need` can learn from those before. A cell that does not fit at
-    all stands beside the link alone: it will show what happens.
+    Each part is chosen when it is asked for, so that `need` can learn from those before. A link that is not of the group
+    joins it. A cell that does not fit beside the link stands alone.
     """
-    if len(group) < 2 or sum(map(need, group)) <= room:
-        yield tuple(group)
+    members = [*([link] if link and link not in group else []), *group]
+    if len(members) < 2 or sum(map(need, members)) <= room:
+        yield tuple(members)
         return
-    link = min(group, key=need)
-    waiting = [cell for cell in group if cell != link]
+    link = link or min(members, key=need)
+    waiting = [cell for cell in members if cell != link]
+    linked = False
     while waiting:
         part = [link, waiting.pop(0)]
-        for cell in tuple(waiting):
+        if sum(map(need, part)) > room:
+            part.remove(link)
+        for cell in tuple(waiting) if link in part else ():
             if sum(map(need, part)) + need(cell) <= room:
                 part.append(cell)
                 waiting.remove(cell)
-        yield tuple(cell for cell in group if cell in part)
+        linked = linked or link in part
+        yield tuple(cell for cell in members if cell in part)
+    if not linked and link in group:
+        yield (link,)
 
 
 START_SECONDS = 5.0

@@ -138,6 +138,17 @@ class Result:
         """A copy with some fields changed."""
         return replace(self, **changes)
 
+    @property
+    def times(self) -> dict[tuple[int, int], float]:
+        """Seconds per step by round number and part."""
+        return {r.key: r.seconds_per_step for r in self.rounds}
+
+    @property
+    def seconds_by_round(self) -> list[float]:
+        """Seconds per step, one a round: of a link, which has a process in every part, their median."""
+        numbers = dict.fromkeys(r.number for r in self.rounds)
+        return [median(r.seconds_per_step for r in self.rounds if r.number == number) for number in numbers]
+
     def settled(self) -> bool:
         """Nothing more to measure: it failed."""
         return self.status not in ("ok", "unfinished", "unstable")

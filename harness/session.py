@@ -254,7 +254,7 @@ class Session:
         group = next(group for group in self.plan.groups() if first in group)
         earlier = {r.part for cell in group for r in self.results[cell].rounds if r.number == number}  # of an interrupted run
         alone: list[tuple[Cell, ...]] = []
-        parts = plan.split(open_cells, self._need, MEMORY_SHARE * host.available_memory())
+        parts = plan.split(open_cells, self._need, MEMORY_SHARE * host.available_memory(), self._link(group, number))
         for key, planned in enumerate(chain(parts, alone), start=1 + max(earlier, default=-1)):
             part = [cell for cell in planned if not self.results[cell].settled()]  # a link may have failed in an earlier part
             if not part:
@@ -266,7 +266,8 @@ class Session:
             outcome = run_round(launches, (number, key), expectation, self.plan.pace, seed, self.logs, self.watch.tick)
             for cell in part:
                 if self._crowded_out(part, outcome[cell]):
-                    alone.append((cell,))
+                    if (cell,) not in alone and not any(r.number == number for r in self.results[cell].rounds):
+                        alone.append((cell,))
                 else:
                     self.results[cell] = after(self.results[cell], outcome[cell])
             save([self.results[cell] for cell in part])
@@ -281,7 +282,19 @@ class Session:
     def _crowded_out(self, part: Sequence[Cell], outcome: Any) -> bool:
         """Whether a cell may only have lacked the memory that its rivals took: it gets another try alone."""
         failed = not isinstance(outcome, Round) and outcome.failure.status == "out-of-memory"
-        return failed and len(part) > 1 and self.plan.memory is None
+        own_limit = self.plan.memory is not None and self.plan.memory <= MEMORY_SHARE * host.available_memory()
+        return failed and len(part) > 1 and not own_limit
+
+    def _link(self, group: Sequence[Cell], number: int) -> Cell | None:
+        """The link of the parts so far, first of this round, which may have been interrupted, else of those before."""
+
+        def ties(cell: Cell) -> tuple[int, int]:
+            numbers = [r.number for r in self.results[cell].rounds]
+            return numbers.count(number), len(numbers) - len(set(numbers))
+
+        live = sorted((cell for cell in group if not self.results[cell].settled()), key=self._need)
+        found = max(live, key=ties, default=None)
+        return found if found and any(ties(found)) else None
 
     def _need(self, cell: Cell) -> float:
         """Bytes that the cell's worker will take: as measured, else as estimated from arithmetic and its kin's."""
@@ -298,7 +311,7 @@ class Session:
         candidates = []
         for group in self.plan.groups():
             live = [c for c in group if not self.results[c].settled()]
-            widths = [estimate([r.seconds_per_step for r in self.results[c].rounds]).half_width for c in live if self.results[c].rounds]
+            widths = [estimate(self.results[c].seconds_by_round).half_width for c in live if self.results[c].rounds]
             if (
                 widths
                 and max(widths) > TARGET_HALF_WIDTH
@@ -319,13 +332,13 @@ def after(result: Result, outcome: Any) -> Result:
     """A result after one more round: the round added, or the reason why there is none."""
     if not isinstance(outcome, Round):
         return result.but(status=outcome.failure.status, reason=outcome.failure.reason, log=tuple(outcome.log))
-    rounds = (*result.rounds, outcome)
-    found = estimate([r.seconds_per_step for r in rounds])
+    result = result.but(rounds=(*result.rounds, outcome))
+    found = estimate(result.seconds_by_round)
     if found.low is not None and found.high is not None and found.high / found.low > UNSTABLE_RATIO:
         spread = f"{found.low:.3g} to {found.high:.3g} s"
-        reason = f"interval {spread} after {len(rounds)} rounds: run it on a quieter machine"
-        return result.but(rounds=rounds, status="unstable", reason=reason)
-    return result.but(rounds=rounds, status="ok", reason="")
+        reason = f"interval {spread} after {len(result.seconds_by_round)} rounds: run it on a quieter machine"
+        return result.but(status="unstable", reason=reason)
+    return result.but(status="ok", reason="")
 
 
 def execute(plan_: Plan, store: Store, run: int | None, watch: Watch, done: Sequence[Result] = ()) -> tuple[int, list[Result]]:

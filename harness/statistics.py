@@ -7,13 +7,12 @@ rounds, never the steps. Times are compared by ratio, so everything is done on l
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median, stdev
-from typing import TypeVar
+from statistics import fmean, median, stdev
 
 from scipy.stats import t as student
 
-Key = TypeVar("Key", int, tuple[int, int])
-"""Of a round: its number, or its number and part."""
+Times = Mapping[tuple[int, int], float]
+"""Seconds per step by round: its number, and its part where competitors did not fit into memory together."""
 
 CONFIDENCE = 0.95
 MEDIAN_LOSS = math.sqrt(math.pi / 2)
@@ -57,22 +56,21 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(math.exp(centre), math.exp(centre - width), math.exp(centre + width))
 
 
-def ratio(a: Mapping[Key, float], b: Mapping[Key, float]) -> Estimate | None:
-    """How many times as long a takes as b: from the rounds (by key) that both took part in; None if there are none."""
-    shared = sorted(a.keys() & b.keys())
-    return estimate([a[key] / b[key] for key in shared]) if shared else None
+def ratio(a: Times, b: Times, links: Sequence[Times] = ()) -> Estimate | None:
+    """How many times as long a takes as b: from the rounds that both took part in; None if there are none.
 
-
-def chained_ratio(
-    a: Mapping[tuple[int, int], float], b: Mapping[tuple[int, int], float], link: Mapping[tuple[int, int], float]
-) -> Estimate | None:
-    """The same for two that never met, but that both met the link, in two parts of the same rounds (keys: number, part).
-
-    (a / link) / (b / link), each with the link's time in its own part, so that what changed between the parts cancels.
+    Where they were in different parts of a round, by way of the links that were in both: (a / link) / (b / link), each
+    with the link's time in that part, so that what changed between the parts cancels. A round counts once.
     """
-    over_link_a = {number: seconds / link[number, part] for (number, part), seconds in a.items() if (number, part) in link}
-    over_link_b = {number: seconds / link[number, part] for (number, part), seconds in b.items() if (number, part) in link}
-    return ratio(over_link_a, over_link_b)
+    found = []
+    for number in sorted({n for n, _ in a} & {n for n, _ in b}):
+        in_a, in_b = ([key for key in times if key[0] == number] for times in (a, b))
+        logs = [math.log(a[key] / b[key]) for key in in_a if key in in_b]
+        if not logs:
+            logs = [math.log(a[i] / link[i] * link[j] / b[j]) for link in links for i in in_a for j in in_b if i in link and j in link]
+        if logs:
+            found.append(math.exp(fmean(logs)))
+    return estimate(found) if found else None
 
 
 def unpaired_ratio(a: Sequence[float], b: Sequence[float]) -> Estimate:

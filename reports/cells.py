@@ -26,14 +26,14 @@ def cell_object(result: Result) -> dict[str, Any]:
     """A result for machines. Seconds, bytes, FLOP; None where a thing was not measured or cannot be trusted."""
     cell, rounds = result.cell, result.rounds
     trusted = result.status == "ok" and bool(rounds)
-    found = estimate([r.seconds_per_step for r in rounds]) if trusted else None
+    found = estimate(result.seconds_by_round) if trusted else None
     flops = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode)
     return {
         **cell._asdict(),
         "status": result.status,
         "reason": result.reason,
         "seconds_per_step": {"estimate": found.estimate, "low": found.low, "high": found.high} if found else None,
-        "rounds": len(rounds),
+        "rounds": len(result.seconds_by_round),
         "steps": sum(len(r.steps) for r in rounds),
         "samples_per_second": cell.mini_batch / found.estimate if found else None,
         "flops_per_step": flops,
@@ -66,7 +66,7 @@ def marks(result: Result) -> list[str]:
         fence, step = (median(x) for x in zip(*((t.fence_seconds, median(t.seconds)) for r in result.rounds for t in r.turns), strict=True))
         if fence > max(LEAST_FENCE, FENCE_SHARE * step):
             found.append(f"waited {fence:.2g} s more right after its steps: their times may be too short")
-        if len(result.rounds) == 1 and result.status == "ok":
+        if len(result.seconds_by_round) == 1 and result.status == "ok":
             found.append(ONE_ROUND)
     return found
 

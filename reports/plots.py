@@ -43,7 +43,7 @@ def ranking(results: Sequence[Result]) -> Any:
         )
     for ax, name in zip(axes[0], names, strict=True):
         for r in (r for r in shown if r.cell.workload == name):
-            found = estimate([x.seconds_per_step for x in r.rounds])
+            found = estimate(r.seconds_by_round)
             place = rows.index(label(r)) + 0.22 * (threads.index(r.cell.threads) - (len(threads) - 1) / 2)
             colour = colours().get(r.cell.framework, "#000000")
             if found.low is not None and found.high is not None:

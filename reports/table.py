@@ -16,7 +16,7 @@ from rich.table import Table as RichTable
 import frameworks
 import workloads
 from harness.records import Result
-from harness.statistics import Estimate, chained_ratio, estimate, ratio, ties, unpaired_ratio
+from harness.statistics import Estimate, estimate, ratio, ties, unpaired_ratio
 from reports.cells import ONE_ROUND, marks, objects
 
 
@@ -54,11 +54,6 @@ def seconds(value: float) -> str:
     return f"{value:.{digits}f}"
 
 
-def medians(result: Result) -> dict[tuple[int, int], float]:
-    """Seconds per step by round."""
-    return {r.key: r.seconds_per_step for r in result.rounds}
-
-
 def label(result: Result) -> str:
     """The framework's title, and the variant where it is not the default."""
     module = frameworks.discover().get(result.cell.framework)
@@ -90,7 +85,7 @@ def make(results: Sequence[Result]) -> Table:
             if (r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.framework, r.cell.variant) == key
         }
         trusted = {place: r for place, r in own.items() if r.status == "ok" and r.rounds}
-        best = min(trusted, key=lambda place: estimate(list(medians(trusted[place]).values())).estimate, default=None)
+        best = min(trusted, key=lambda place: estimate(trusted[place].seconds_by_round).estimate, default=None)
         entries = []
         for place in kinds:
             result = own.get(place)
@@ -99,12 +94,8 @@ def make(results: Sequence[Result]) -> Table:
             elif place not in trusted:
                 entries.append(Entry("-", False, False, (note(f"{result.status}: {result.reason}" if result.reason else result.status),)))
             else:
-                found = estimate(list(medians(result).values()))
-                tie = (
-                    place != best
-                    and best is not None
-                    and ties(unpaired_ratio(list(medians(result).values()), list(medians(trusted[best]).values())))
-                )
+                found = estimate(result.seconds_by_round)
+                tie = place != best and best is not None and ties(unpaired_ratio(result.seconds_by_round, trusted[best].seconds_by_round))
                 shown = seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
                 notes = tuple(note(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
                 entries.append(Entry(shown, place == best and len(trusted) > 1, tie, notes))
@@ -134,24 +125,25 @@ def verdicts(results: Sequence[Result]) -> list[str]:
     lines = []
     contests = dict.fromkeys((r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.device, r.cell.threads) for r in results)
     for contest in contests:
-        rivals = [
-            r
-            for r in results
-            if (r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.device, r.cell.threads) == contest and r.status == "ok" and r.rounds
+        measured = [
+            r for r in results if (r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.device, r.cell.threads) == contest and r.rounds
         ]
+        rivals = [r for r in measured if r.status == "ok"]  # a link that failed later is a link for the rounds that it has
         if len(rivals) < 2:
             continue
-        first, compared = fastest(rivals)
+        first, compared = fastest(rivals, measured)
         workload = workloads.discover().get(contest[0])
         where = f"{workload.title if workload else contest[0]}, {contest[4]} thread{'s' if contest[4] > 1 else ''}"
-        known = [(r, found) for r, found in compared if found is not None and found.low is not None]
+        known = [(r, found) for r, found in compared if found.low is not None]
+        unknown = [label(r) for r, found in compared if found.low is None]
         if not known:
             lines.append(f"{where}: {label(first)} was first, but without a second round no difference is shown")
             continue
         level = [f"{label(r)} ({span(found)})" for r, found in known if ties(found)]
         line = f"{where}: {' = '.join([label(first), *level])}" + (" tie" if level else " is fastest")
         behind = [f"{label(r)} takes {found.estimate:.2f}x ({span(found)})" for r, found in known if not ties(found)]
-        lines.append("; ".join([line, ", ".join(behind)] if behind else [line]))
+        alone = [f"one round of {' and '.join(unknown)}: not compared"] if unknown else []
+        lines.append("; ".join([line, *([", ".join(behind)] if behind else []), *alone]))
     return lines
 
 
@@ -166,36 +158,26 @@ def span(found: Estimate) -> str:
     return f"{shown(found.low)}-{shown(found.high)}x"
 
 
-def fastest(rivals: Sequence[Result]) -> tuple[Result, list[tuple[Result, Estimate | None]]]:
+def fastest(rivals: Sequence[Result], links: Sequence[Result] = ()) -> tuple[Result, list[tuple[Result, Estimate]]]:
     """The fastest of at least two, and every other one's ratio to it, from the fastest to the slowest."""
-    order = sorted(rivals, key=lambda r: estimate(list(medians(r).values())).estimate)
+    order = sorted(rivals, key=lambda r: estimate(r.seconds_by_round).estimate)
     for _ in order:  # rounds in common may show that another one is faster than its own median says
         first, others = order[0], order[1:]
-        compared = [(r, compare(r, first, order)) for r in others]
-        faster = [r for r, found in compared if found is not None and found.high is not None and found.high < 1.0]
+        compared = [(r, compare(r, first, links)) for r in others]
+        faster = [r for r, found in compared if found.high is not None and found.high < 1.0]
         if not faster:
             break
         order = [faster[0], *(r for r in order if r is not faster[0])]
     return first, compared
 
 
-def compare(a: Result, b: Result, others: Sequence[Result] = ()) -> Estimate | None:
-    """How many times as long a takes as b: from the rounds in which they took turns with each other; where they never met,
-    by way of the link that met both; else unpaired."""
-    met = ratio(_together(a, b), _together(b, a))
-    if met is not None:
+def compare(a: Result, b: Result, links: Sequence[Result] = ()) -> Estimate:
+    """How many times as long a takes as b: from the rounds in which they took turns, with each other or both with a link;
+    unpaired where these are too few for an interval and their own rounds are not."""
+    met = ratio(a.times, b.times, [c.times for c in links if c is not a and c is not b])
+    if met is not None and (met.low is not None or min(len(a.seconds_by_round), len(b.seconds_by_round)) < 2):
         return met
-    links = [c for c in others if c is not a and c is not b and _together(a, c) and _together(b, c)]
-    for link in sorted(links, key=lambda c: len(c.rounds), reverse=True):
-        chained = chained_ratio(_together(a, link), _together(b, link), medians(link))
-        if chained is not None:
-            return chained
-    return unpaired_ratio(list(medians(a).values()), list(medians(b).values()))
-
-
-def _together(a: Result, b: Result) -> dict[tuple[int, int], float]:
-    """Seconds per step of a in the rounds in which it took turns with b."""
-    return {r.key: r.seconds_per_step for r in a.rounds if b.cell.key in r.rivals}
+    return unpaired_ratio(a.seconds_by_round, b.seconds_by_round)
 
 
 def _text(entry: Entry, bold: str) -> str:
@@ -295,7 +277,7 @@ def record(result: Result) -> str:
         digest, build, python = (result.environment.get(key) for key in ("digest", "build", "python_version"))
         lines.append(f"environment  {digest}, {build}, Python {python}")
     if result.rounds:
-        found = estimate([r.seconds_per_step for r in result.rounds])
+        found = estimate(result.seconds_by_round)
         interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
         lines.append(f"estimate     {seconds(found.estimate)} s per mini-batch{interval}")
         lines += [f"mark         {mark}" for mark in marks(result)]

@@ -93,7 +93,16 @@ def test_a_split_learns_on_the_way():
 
 
 def test_a_cell_larger_than_memory_still_gets_its_try():
-    """It will show what happens, beside the link alone."""
+    """Alone: it will show what happens."""
     huge, small = Cell("w", "huge"), Cell("w", "small")
-    assert list(split([huge, small], {huge: 100, small: 1}.__getitem__, 10)) == [(huge, small)]
+    assert list(split([huge, small], {huge: 100, small: 1}.__getitem__, 10)) == [(huge,), (small,)]
     assert list(split([huge], {huge: 100}.__getitem__, 10)) == [(huge,)]
+
+
+def test_a_link_can_be_given():
+    """The one of earlier parts; if it has had its turn it joins those that have not."""
+    cells = [Cell("w", name) for name in ("a", "b", "c", "d")]
+    need = dict.fromkeys(cells, 4.0).__getitem__
+    assert [[c.framework for c in part] for part in split(cells, need, 8, cells[3])] == [["a", "d"], ["b", "d"], ["c", "d"]]
+    assert [[c.framework for c in part] for part in split(cells[1:3], need, 8, cells[0])] == [["a", "b"], ["a", "c"]]
+    assert list(split(cells[1:3], need, 20, cells[0])) == [(cells[0], cells[1], cells[2])]

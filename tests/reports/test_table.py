@@ -92,7 +92,7 @@ def test_verdicts_pair_the_rounds_and_call_ties_ties():
 
 def test_cells_that_never_took_turns_are_not_paired():
     """Two parts of a group that was split: round 1 of one is not round 1 of the other."""
-    a, b = (result(name, 1, [0.5, 0.6, 0.7], rivals=[other]) for name, other in (("torch", "x"), ("jax", "y")))
+    a, b = (result(name, 1, [0.5, 0.6, 0.7], part=part) for part, name in enumerate(("torch", "jax")))
     assert table.compare(a, b) == unpaired_ratio([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
 
 
@@ -106,9 +106,19 @@ def test_parts_of_a_group_are_compared_by_way_of_their_link():
     link = link.but(rounds=link.rounds + again.rounds)
     assert table.compare(torch, jax, [link]).estimate == pytest.approx((0.6 / 0.5) / (0.8 / 1.0))
     assert table.compare(torch, link, [jax]).estimate == pytest.approx(1.2)
-    first, compared = table.fastest([torch, jax, link])
+    first, compared = table.fastest([torch, jax, link], [torch, jax, link])
     assert first is jax
     assert {r.cell.framework: pytest.approx(found.estimate) for r, found in compared} == {"tensorflow": 1.25, "torch": 1.5}
+    assert objects([link])[0]["rounds"] == 3  # a link counts once a round, by the median of its parts
+    assert objects([link])[0]["seconds_per_step"]["estimate"] == pytest.approx(0.75)
+
+
+def test_a_link_that_failed_later_still_links():
+    """Its rounds were stored; that it crashed in a later one does not spoil them."""
+    torch, jax = result("torch", 1, [0.6, 0.66, 0.54]), result("jax", 1, [0.8, 0.88, 0.72], part=1)
+    link = result("tensorflow", 1, [0.5, 0.55, 0.45])
+    link = link.but(rounds=link.rounds + result("tensorflow", 1, [1.0, 1.1, 0.9], part=1).rounds, status="crashed", reason="SIGKILL")
+    assert table.make([torch, jax, link]).verdicts == ["FCN-5, 1 thread: JAX is fastest; PyTorch takes 1.50x (1.50-1.50x)"]
 
 
 def test_one_round_gives_no_verdict():
