@@ -70,6 +70,8 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     from harness.session import execute, machine_to_ourselves
     from reports import table
 
+    if resume:
+        _refuse_others_than("resume", "wait", "as_json", "location")
     asked_plan = None if resume else _plan(**asked)  # bad input is said at once, whoever measures now
     with machine_to_ourselves(wait, lambda line: click.echo(line, err=True)):
         store = _store(location, create=not resume)
@@ -91,6 +93,15 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
         _print_table(table.make(found))
         click.echo(f"Run {number} is stored in {store.location}. More: stepbench table, stepbench show CELL")
     _exit(found)
+
+
+def _refuse_others_than(*allowed: str) -> None:
+    """--resume takes its plan from the store: an option that would change it is not ignored in silence."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name)) == click.core.ParameterSource.COMMANDLINE
+        if given and parameter.name not in allowed:
+            raise click.UsageError(f"--resume goes on with the stored plan: leave out {parameter.opts[-1]}")
 
 
 def _plan(
@@ -172,7 +183,7 @@ def check(
     variants = None if not variant_names or "all" in variant_names else variant_names
     cells = planning.make_cells(workload_names or tiny, framework_names, variants, [threads or planning.one_and_all()[-1]], asked["mode"])
     plan = Plan(cells, 1, timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
-    with machine_to_ourselves(asked["wait"]), progress.watch() as watch:
+    with machine_to_ourselves(asked["wait"], lambda line: click.echo(line, err=True)), progress.watch() as watch:
         session = Session(plan, watch)
         watch.expect(3.0 * len(cells))
         try:
@@ -385,7 +396,9 @@ def completion(shell: str) -> None:
 def _store(location: str | None, create: bool = False) -> Store:
     from harness.store import Store, default_location
 
-    return Store(location or default_location(), create)
+    if location == "":
+        raise click.UsageError("--store is empty: name a file, or leave it out")
+    return Store(default_location() if location is None else location, create)
 
 
 def _print_json(found: list[Result]) -> None:
@@ -435,7 +448,7 @@ def main() -> NoReturn:
     except click.ClickException as problem:
         code = _complain(problem.format_message())
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stepbench: interrupted; what was stored stays. A run goes on with: stepbench run --resume", err=True)
+        click.echo("stepbench: interrupted; what was stored stays. A run that had begun goes on with: stepbench run --resume", err=True)
         code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

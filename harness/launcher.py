@@ -41,11 +41,9 @@ THREAD_VARIABLES = (
     "PJRT_NPROC",
 )
 
-# A worker inherits nothing that would change what it measures; what a variant sets, it sets itself.
-NOT_INHERITED = (
-    "PYTHON", "VIRTUAL_ENV", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "DNNL_", "ONEDNN_", "TF_", "XLA_", "JAX_", "MXNET_",
-    "TORCH", "PYTORCH_", "MALLOC_", "LD_PRELOAD",
-)  # fmt: skip
+INHERITED = ("HOME", "PATH", "USER", "LD_LIBRARY_PATH")
+"""All that a worker has of the caller's environment: any other variable might change what it measures. What a variant
+sets, it sets itself."""
 
 
 FAILURES = ("unsupported", "out-of-memory", "crashed")
@@ -102,7 +100,8 @@ class Launch:
         assignments = [f"{name}={value}" for name, value in sorted(self.variables.items())]
         message = json.dumps(self.message(host.layout(self.cell.threads)))
         own = shlex.join([*assignments, str(self.environment.python), str(WORKER), "--steps", "10", message])
-        return f'env -i HOME="$HOME" PATH="$PATH" {own}'
+        kept = " ".join(f'${{{name}+{name}="${name}"}}' for name in INHERITED)
+        return f"env -i {kept} {own}"
 
 
 def module_files(framework: str, workload: str) -> dict[str, str]:
@@ -134,7 +133,7 @@ class Worker:
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
+        inherited = {name: value for name, value in os.environ.items() if name in INHERITED}
         inherited["TMPDIR"] = str(self.log.parent)  # what a killed worker leaves behind goes with the logs' folder
         request_read, self.requests = os.pipe()
         self.replies, reply_write = os.pipe()

@@ -75,6 +75,8 @@ def duration(context: click.Context, parameter: click.Parameter, text: str | Non
     seconds = None if text is None else _quantity(text, UNITS, "90s, 8m or 2h")
     if seconds is not None and seconds > 365 * UNITS["d"]:
         raise click.BadParameter(f"{text} is more than a year")
+    if seconds == 0 and parameter.name == "timeout":
+        raise click.BadParameter("0 leaves no time for any answer")
     return seconds
 
 

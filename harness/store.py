@@ -5,6 +5,7 @@ What it does not know: what the numbers mean.
 """
 
 import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ rounds = sql.Table(
 )
 
 
+PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*@")
+
+
 class StoreProblem(Exception):
     """The store cannot be used; the text says why, and what to do."""
 
@@ -87,14 +91,19 @@ class Store:
     """An open store. Every method raises StoreProblem, in one line, where the database does not do as it should."""
 
     def __init__(self, location: str, create: bool = False) -> None:
-        self.location = location
+        self.location = PASSWORD.sub(r"\1***@", location)
         try:
-            url = sql.make_url(location) if "://" in location else sql.URL.create("sqlite", database=str(Path(location).absolute()))
+            path = Path(location).expanduser().absolute()
+            url = sql.make_url(location) if "://" in location else sql.URL.create("sqlite", database=str(path))
             self.engine = sql.create_engine(url)
-        except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ImportError, ValueError) as error:
-            raise StoreProblem(f"{location} is not a database address that can be opened: {_line(error)}") from None
-        if url.get_backend_name() == "sqlite" and url.database and url.database != ":memory:":
-            self._make_room(Path(url.database), create)
+        except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ValueError) as error:
+            raise StoreProblem(f"{self.location} is not a database address that can be opened: {_line(error)}") from None
+        except ImportError as error:
+            raise StoreProblem(f"{self.location} needs a driver beside stepbench: install it ({_line(error)})") from None
+        if url.get_backend_name() == "sqlite":
+            if url.database in (None, "", ":memory:"):
+                raise StoreProblem(f"{location} names no file, so nothing would be kept: write sqlite:////absolute/path or a file's name")
+            self._make_room(Path(str(url.database)), create)
         self._guard(lambda: self._open(create))
 
     def _make_room(self, path: Path, create: bool) -> None:
@@ -118,7 +127,9 @@ class Store:
                 connection.execute(info.insert(), [{"key": "schema", "value": str(SCHEMA)}])
             found = connection.scalar(sql.select(info.c.value).where(info.c.key == "schema"))
             if found != str(SCHEMA):
-                raise StoreProblem(f"{self.location} has schema {found}, this stepbench reads {SCHEMA}: name another with --store")
+                raise StoreProblem(
+                    f"{self.location} has schema {found}, this stepbench reads {SCHEMA}: move it away, or name another with --store"
+                )
 
     def _guard(self, action: Any) -> Any:
         try:
