@@ -10,7 +10,7 @@ FAULTS = {
     "unsupported": ("unsupported", "null has no layer that could do this"),
     "killed": ("crashed", "ended by signal SIGKILL"),
     "raises": ("crashed", "RuntimeError: null was asked to fail"),
-    "hangs": ("timeout", "no answer within 5 s"),
+    "hangs": ("timeout", "no answer within 20 s"),
     "leaves": ("crashed", "ended with exit code 0 without an answer"),
     "babbles": ("crashed", "wrote nonsense into its pipe"),
     "hungry": ("out-of-memory", "MemoryError"),
@@ -30,7 +30,7 @@ def cells(tmp_path_factory):
     variants = ",".join([*FAULTS, "default", "garbage"])
     done = subprocess.run(
         [sys.executable, "-c", "from harness.cli import main; main()", "run", "--suite", "tiny", "-w", "fcn-5-tiny", "-f", "null",
-         "--variant", variants, "--rounds", "3", "--timeout", "5", "--memory", "1G", "--json"],
+         "--variant", variants, "--rounds", "3", "--timeout", "20", "--memory", "1G", "--json"],
         env={**os.environ, "STEPBENCH_STORE": str(store)}, cwd=folder, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
