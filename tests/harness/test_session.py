@@ -1,6 +1,7 @@
 """A session: groups that do not fit into memory, and what it leaves behind."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def session(monkeypatch):
     """Three competitors on a machine with room for two."""
     monkeypatch.setattr(host, "available_memory", lambda: 2.5)
     monkeypatch.setattr(Session, "_need", lambda self, cell: 1)
-    return Session(Plan(CELLS, 2, pace=PACE, memory=2**31))
+    made = Session(Plan(CELLS, 2, pace=PACE, memory=2**31))
+    yield made
+    shutil.rmtree(made.logs)
 
 
 def test_a_group_that_does_not_fit_runs_in_parts_with_a_link(session):
