@@ -46,9 +46,10 @@ FULL_SIZE_MARGIN = 300.0
 """The same for losses of the full-size network. Its convolutions sum 10^5 products in float32, less exactly than the
 reference's BLAS does, and two updates amplify that: measured up to 90 floors (PyTorch, AlexNet, third step)."""
 
-FULL_SIZE_MOST = 0.02
-"""No floor excuses more than this: two right updates move the loss of AlexNet and ResNet by a third, and a layer that is
-not updated changes that by several percent."""
+FULL_SIZE_MOST = 0.05
+"""No floor excuses more than this. Only ResNet comes near: its third loss, in float32, scatters around the reference's with
+a standard deviation of 1 % over ten honest implementations, the farthest 2.1 % away (PyTorch, channels last, 2 threads).
+Two right updates move that loss by a third, so that half the learning rate or a layer that stands still shows."""
 
 
 def _readings(workload: Workload, mode: str, dtype: str) -> dict[str, Any]:
