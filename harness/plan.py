@@ -1,6 +1,6 @@
 """What to measure: suites, the cells of a run, which of them take turns together, and how long it will take."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -180,31 +180,22 @@ def memory_need(cell: Cell) -> int:
     return int(FRAMEWORK_BYTES + WORKSPACE * cost.memory_estimate(workload, cell.mini_batch, cell.mode))
 
 
-def split(group: Sequence[Cell], need: Callable[[Cell], float], room: float, link: Cell | None = None) -> Iterator[tuple[Cell, ...]]:
-    """Parts of a group that fit into `room` bytes together, all with the same cell in them: the link, by default the smallest.
+def next_part(waiting: Sequence[Cell], need: Callable[[Cell], float], room: float, link: Cell | None = None) -> tuple[Cell, ...]:
+    """The next of a group's cells to take turns: the link of the parts before, and as many as fit beside it into `room` bytes.
 
-    Each part is chosen when it is asked for, so that `need` can learn from those before. A link that is not of the group
-    joins it. A cell that does not fit beside the link stands alone.
+    The smallest come first, so that the first part, which has no link yet, holds a small one for those after it. A cell
+    that does not fit beside the link stands alone.
     """
-    members = [*([link] if link and link not in group else []), *group]
-    if len(members) < 2 or sum(map(need, members)) <= room:
-        yield tuple(members)
-        return
-    link = link or min(members, key=need)
-    waiting = [cell for cell in members if cell != link]
-    linked = False
-    while waiting:
-        part = [link, waiting.pop(0)]
-        if sum(map(need, part)) > room:
-            part.remove(link)
-        for cell in tuple(waiting) if link in part else ():
-            if sum(map(need, part)) + need(cell) <= room:
-                part.append(cell)
-                waiting.remove(cell)
-        linked = linked or link in part
-        yield tuple(cell for cell in members if cell in part)
-    if not linked and link in group:
-        yield (link,)
+    others = sorted((cell for cell in waiting if cell != link), key=need)
+    taken = need(link) if link else 0.0
+    part = []
+    for cell in others:
+        if taken + need(cell) <= room:
+            part.append(cell)
+            taken += need(cell)
+    if not part:
+        return tuple(others[:1]) or tuple(waiting)
+    return tuple([link, *part] if link else part)
 
 
 START_SECONDS = 5.0

@@ -53,8 +53,6 @@ class Round:
     """Competitors that do not fit into memory together run in parts, from 0; the link is in each of them."""
     started_at: str
     """UTC, ISO 8601."""
-    rivals: list[str]
-    """Keys of all cells that took turns in this round (in this part of it)."""
     cpus: list[int]
     load_seconds: float
     """Importing the framework and mapping the input arrays."""
@@ -137,6 +135,10 @@ class Result:
     def but(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+    def parts(self, number: int) -> list[int]:
+        """The parts of a round in which it was measured: several if it was the link, none if the round has not been."""
+        return [r.part for r in self.rounds if r.number == number]
 
     @property
     def times(self) -> dict[tuple[int, int], float]:

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from filelock import FileLock, Timeout
 
@@ -117,6 +116,12 @@ class Session:
             self.results.setdefault(cell, Result(cell))
         self.logs = Path(tempfile.mkdtemp(prefix="stepbench-logs-"))
         self.durations: dict[tuple[Cell, ...], float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        shutil.rmtree(self.logs, ignore_errors=True)
 
     def prepare(self) -> None:
         """Makes the environments. A framework that cannot be had makes its cells unsupported; raises
@@ -232,47 +237,52 @@ class Session:
         """The rounds; `save` is called with the changed results after each. `deadline` is of time.monotonic()."""
         for number in range(1, self.plan.rounds + 1):
             for group in self.plan.groups():
-                todo = [c for c in group if number not in {r.number for r in self.results[c].rounds}]
-                self._round(todo, number, save)
+                self._round(group, number, save)
         while widest := self._widest(deadline - time.monotonic()):
             self._round(widest, 1 + max(r.number for c in widest for r in self.results[c].rounds), save)
 
-    def _round(self, cells: Sequence[Cell], number: int, save: Callable[[Sequence[Result]], None]) -> None:
-        open_cells = [cell for cell in cells if not self.results[cell].settled()]
-        if not open_cells:
+    def _round(self, group: tuple[Cell, ...], number: int, save: Callable[[Sequence[Result]], None]) -> None:
+        """One round of a group, in as many parts as memory asks for; of an interrupted one what is missing."""
+        waiting = [cell for cell in group if not self.results[cell].settled() and not self.results[cell].parts(number)]
+        if not waiting:
             return
-        first, begin = open_cells[0], time.monotonic()
+        begin = time.monotonic()
         try:
-            expectation = self.expectation(first)
+            expectation = self.expectation(group[0])
         except (WorkerFailed, MemoryError) as error:
             status: Status = error.status if isinstance(error, WorkerFailed) else "out-of-memory"
             reason = error.reason if isinstance(error, WorkerFailed) else str(error)
-            self._settle(open_cells, status, f"the reference of this network could not be computed: {reason}")
-            save([self.results[cell] for cell in open_cells])
+            self._settle(waiting, status, f"the reference of this network could not be computed: {reason}")
+            save([self.results[cell] for cell in waiting])
             return
-        title = f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}"
-        group = next(group for group in self.plan.groups() if first in group)
-        earlier = {r.part for cell in group for r in self.results[cell].rounds if r.number == number}  # of an interrupted run
-        alone: list[tuple[Cell, ...]] = []
-        parts = plan.split(open_cells, self._need, MEMORY_SHARE * host.available_memory(), self._link(group, number))
-        for key, planned in enumerate(chain(parts, alone), start=1 + max(earlier, default=-1)):
-            part = [cell for cell in planned if not self.results[cell].settled()]  # a link may have failed in an earlier part
-            if not part:
-                continue
-            self.watch.stage(title + (f", part {key + 1}" if len(part) < len(open_cells) else ""))
-            seed = f"{self.plan.seed}/{number}/{key}/{first.key}"
-            longest_first = sorted(part, key=self._start_seconds, reverse=True)
-            launches = [self._launch(cell) for cell in longest_first]
-            outcome = run_round(launches, (number, key), expectation, self.plan.pace, seed, self.logs, self.watch.tick)
+        alone: set[Cell] = set()
+
+        def need(cell: Cell) -> float:
+            return math.inf if cell in alone else self._need(cell)
+
+        while waiting:
+            part = plan.next_part(waiting, need, MEMORY_SHARE * host.available_memory(), self._link(group, number))
+            outcome = self._part(part, group, number, expectation)
+            crowded_out = {cell for cell in part if self._crowded_out(part, outcome[cell])}
+            alone |= crowded_out.intersection(waiting)  # a link has had its turns
             for cell in part:
-                if self._crowded_out(part, outcome[cell]):
-                    if (cell,) not in alone and not any(r.number == number for r in self.results[cell].rounds):
-                        alone.append((cell,))
-                else:
+                if cell not in crowded_out:
                     self.results[cell] = after(self.results[cell], outcome[cell])
             save([self.results[cell] for cell in part])
-        self.durations[tuple(cells)] = time.monotonic() - begin
-        self.watch.advance(plan.group_seconds(self.plan, cells))
+            waiting = [cell for cell in waiting if cell not in part or cell in crowded_out]
+        self.durations[group] = time.monotonic() - begin
+        self.watch.advance(plan.group_seconds(self.plan, group))
+
+    def _part(self, part: tuple[Cell, ...], group: tuple[Cell, ...], number: int, expectation: proof.FullSize) -> dict[Cell, Any]:
+        """Those of a group that take turns together, as `run_round` gives it."""
+        key = 1 + max((i for cell in group for i in self.results[cell].parts(number)), default=-1)
+        first = group[0]
+        title = f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}"
+        whole = all(self.results[cell].settled() or cell in part for cell in group)
+        self.watch.stage(title + ("" if whole else f", part {key + 1}"))
+        launches = [self._launch(cell) for cell in sorted(part, key=self._start_seconds, reverse=True)]
+        seed = f"{self.plan.seed}/{number}/{key}/{first.key}"
+        return run_round(launches, (number, key), expectation, self.plan.pace, seed, self.logs, self.watch.tick)
 
     def _start_seconds(self, cell: Cell) -> float:
         """How long the cell's worker took to start, as far as is known: the slowest start first, so that none is waited for."""
@@ -286,11 +296,12 @@ class Session:
         return failed and len(part) > 1 and not own_limit
 
     def _link(self, group: Sequence[Cell], number: int) -> Cell | None:
-        """The link of the parts so far, first of this round, which may have been interrupted, else of those before."""
+        """Who has been in most parts of this round, which may have been interrupted, else of those before; the smallest of
+        several. None before the first part."""
 
         def ties(cell: Cell) -> tuple[int, int]:
-            numbers = [r.number for r in self.results[cell].rounds]
-            return numbers.count(number), len(numbers) - len(set(numbers))
+            result = self.results[cell]
+            return len(result.parts(number)), len(result.rounds) - len(result.seconds_by_round)
 
         live = sorted((cell for cell in group if not self.results[cell].settled()), key=self._need)
         found = max(live, key=ties, default=None)
@@ -306,7 +317,7 @@ class Session:
         largest = max(map(peak, kin))
         return peak(cell) or min(plan.memory_need(cell), plan.OTHERS * largest if largest else math.inf)
 
-    def _widest(self, seconds: float) -> Sequence[Cell] | None:
+    def _widest(self, seconds: float) -> tuple[Cell, ...] | None:
         """The group that another round helps most and that fits into the time that is left."""
         candidates = []
         for group in self.plan.groups():
@@ -317,7 +328,7 @@ class Session:
                 and max(widths) > TARGET_HALF_WIDTH
                 and 1.2 * self.durations.get(group, plan.group_seconds(self.plan, group)) < seconds
             ):
-                candidates.append((max(widths), live))
+                candidates.append((max(widths), group))
         return max(candidates, key=lambda found: found[0])[1] if candidates else None
 
 
@@ -348,9 +359,9 @@ def execute(plan_: Plan, store: Store, run: int | None, watch: Watch, done: Sequ
     begin is no run to go on with.
     """
     deadline = time.monotonic() + plan_.budget
-    session = Session(plan_, watch, results={r.cell: r if r.settled() or r.rounds else replace(r, status="unfinished") for r in done})
+    results = {r.cell: r if r.settled() or r.rounds else replace(r, status="unfinished") for r in done}
     watch.expect(plan.expected_seconds(plan_))
-    try:
+    with Session(plan_, watch, results=results) as session:
         session.prepare()
         if run is None:
             run = store.begin(plan_.to_json(), host.facts(), PROTOCOL, plan_.cells)
@@ -358,6 +369,4 @@ def execute(plan_: Plan, store: Store, run: int | None, watch: Watch, done: Sequ
         store.save(run, list(session.results.values()))
         session.measure(lambda changed: store.save(run, changed), deadline)
         store.end(run)
-    finally:
-        shutil.rmtree(session.logs, ignore_errors=True)
     return run, list(session.results.values())

@@ -206,16 +206,14 @@ def run_round(
         for competitor in competitors:
             if competitor.worker is not None:
                 competitor.worker.end()
-    rivals = [c.launch.cell.key for c in competitors if c.failure is None]
-    return {c.launch.cell: c if c.failure else _record(c, key, started, rivals) for c in competitors}
+    return {c.launch.cell: c if c.failure else _record(c, key, started) for c in competitors}
 
 
-def _record(competitor: Competitor, key: tuple[int, int], started: str, rivals: list[str]) -> Round:
+def _record(competitor: Competitor, key: tuple[int, int], started: str) -> Round:
     return Round(
         number=key[0],
         part=key[1],
         started_at=started,
-        rivals=rivals,
         cpus=host.layout(competitor.launch.cell.threads),
         load_seconds=competitor.built["load_seconds"],
         build_seconds=competitor.built["build_seconds"],

@@ -4,7 +4,7 @@ import pytest
 
 from frameworks import Cell
 from harness.host import Processor, layout, memory_kills, places
-from harness.plan import BadRequest, Plan, make_cells, split, suites
+from harness.plan import BadRequest, Plan, make_cells, next_part, suites
 
 TWO_SOCKETS = tuple(Processor(n, (n % 4 // 2, n % 4), n % 4 // 2) for n in range(8))
 """2 sockets x 2 cores x 2 siblings, siblings numbered 4 apart: cores 0 1 | 2 3, siblings 4 5 | 6 7."""
@@ -72,37 +72,39 @@ def test_what_cannot_be_is_refused(arguments, words):
         make_cells(*arguments)
 
 
-def test_competitors_that_do_not_fit_are_split_with_a_link():
-    """Sizes 5 4 3 2 into 8: the smallest is in every part, and no part is too large."""
-    cells = [Cell("w", name) for name in ("five", "four", "three", "two")]
-    need = dict(zip(cells, (5, 4, 3, 2), strict=True)).__getitem__
-    parts = split(cells, need, 8)
-    assert [[c.framework for c in part] for part in parts] == [["five", "two"], ["four", "two"], ["three", "two"]]
-    assert list(split(cells, need, 14)) == [tuple(cells)]
-    assert [[c.framework for c in part] for part in split(cells, need, 10)] == [["five", "three", "two"], ["four", "two"]]
+def chosen(sizes, room, link=None):
+    """The next part of cells with these sizes, by name."""
+    cells = {name: Cell("w", name) for name in sizes}
+    part = next_part([cell for cell in cells.values() if cell.framework != link], lambda c: sizes[c.framework], room, cells.get(link))
+    return [cell.framework for cell in part]
 
 
-def test_a_split_learns_on_the_way():
-    """The first part shows that the others take half of what was thought: they go together."""
-    cells = [Cell("w", name) for name in ("a", "b", "c", "d")]
-    need = dict.fromkeys(cells, 4.0)
-    parts = split(cells, lambda cell: need[cell], 8)
-    assert [c.framework for c in next(parts)] == ["a", "b"]
-    need = dict.fromkeys(cells, 2.0)
-    assert [[c.framework for c in part] for part in parts] == [["a", "c", "d"]]
+def test_competitors_that_fit_stand_together():
+    """All in one part."""
+    assert chosen({"five": 5, "four": 4, "three": 3, "two": 2}, 14) == ["two", "three", "four", "five"]
+
+
+def test_the_first_part_is_of_the_smallest():
+    """One of them is the link of the parts that follow: it must leave room for the others."""
+    assert chosen({"five": 5, "four": 4, "three": 3, "two": 2}, 8) == ["two", "three"]
+    assert chosen({"five": 5, "four": 4, "three": 3, "two": 2}, 10) == ["two", "three", "four"]
+
+
+def test_the_link_is_in_every_part_that_it_fits_into():
+    """What does not fit beside it stands alone: it will show what happens."""
+    assert chosen({"five": 5, "four": 4, "three": 3, "two": 2}, 8, "two") == ["two", "three"]
+    assert chosen({"five": 5, "four": 4, "two": 2}, 8, "two") == ["two", "four"]
+    assert chosen({"five": 5, "two": 2}, 8, "two") == ["two", "five"]
+    assert chosen({"huge": 7, "two": 2}, 8, "two") == ["huge"]
 
 
 def test_a_cell_larger_than_memory_still_gets_its_try():
-    """Alone: it will show what happens."""
-    huge, small = Cell("w", "huge"), Cell("w", "small")
-    assert list(split([huge, small], {huge: 100, small: 1}.__getitem__, 10)) == [(huge,), (small,)]
-    assert list(split([huge], {huge: 100}.__getitem__, 10)) == [(huge,)]
+    """Alone; whoever fits goes before it."""
+    assert chosen({"huge": 100, "small": 1}, 10) == ["small"]
+    assert chosen({"huge": 100}, 10) == ["huge"]
 
 
-def test_a_link_can_be_given():
-    """The one of earlier parts; if it has had its turn it joins those that have not."""
-    cells = [Cell("w", name) for name in ("a", "b", "c", "d")]
-    need = dict.fromkeys(cells, 4.0).__getitem__
-    assert [[c.framework for c in part] for part in split(cells, need, 8, cells[3])] == [["a", "d"], ["b", "d"], ["c", "d"]]
-    assert [[c.framework for c in part] for part in split(cells[1:3], need, 8, cells[0])] == [["a", "b"], ["a", "c"]]
-    assert list(split(cells[1:3], need, 20, cells[0])) == [(cells[0], cells[1], cells[2])]
+def test_a_link_that_is_left_over_has_its_turn_too():
+    """Nobody fitted beside it."""
+    link = Cell("w", "link")
+    assert next_part([link], lambda cell: 1, 10, link) == (link,)

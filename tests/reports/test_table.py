@@ -16,16 +16,14 @@ from reports.cells import objects
 SCHEMA = json.loads((Path(reports.__file__).parent / "cell.schema.json").read_text())
 
 
-def result(framework, threads, rounds, variant="default", busy=None, rivals=None, part=0, **fields):
+def result(framework, threads, rounds, variant="default", busy=None, part=0, **fields):
     """A cell whose rounds took these seconds per step."""
     busy = threads if busy is None else busy
-    rivals = EVERYONE if rivals is None else rivals
     made = tuple(
         Round(
             n,
             part,
             "2026-01-01T00:00:00+00:00",
-            rivals,
             [0],
             1.0,
             0.5,
@@ -43,8 +41,6 @@ def result(framework, threads, rounds, variant="default", busy=None, rivals=None
     }
     return Result(Cell("fcn-5", framework, variant, "cpu", threads, 64), **{**known, "rounds": made, **fields})
 
-
-EVERYONE = [Cell("fcn-5", f, v, "cpu", t, 64).key for f in ("torch", "jax", "tensorflow") for v in ("default", "tuned") for t in (1, 2)]
 
 RESULTS = [
     result("torch", 1, [0.700, 0.702, 0.698]),
@@ -98,11 +94,10 @@ def test_cells_that_never_took_turns_are_not_paired():
 
 def test_parts_of_a_group_are_compared_by_way_of_their_link():
     """TensorFlow met PyTorch in part 0 and JAX in part 1, which the machine ran half as fast."""
-    key = {name: Cell("fcn-5", name, "default", "cpu", 1, 64).key for name in ("torch", "jax", "tensorflow")}
-    torch = result("torch", 1, [0.6, 0.66, 0.54], rivals=[key["torch"], key["tensorflow"]])
-    jax = result("jax", 1, [0.8, 0.88, 0.72], rivals=[key["jax"], key["tensorflow"]], part=1)
-    link = result("tensorflow", 1, [0.5, 0.55, 0.45], rivals=[key["torch"], key["tensorflow"]])
-    again = result("tensorflow", 1, [1.0, 1.1, 0.9], rivals=[key["jax"], key["tensorflow"]], part=1)
+    torch = result("torch", 1, [0.6, 0.66, 0.54])
+    jax = result("jax", 1, [0.8, 0.88, 0.72], part=1)
+    link = result("tensorflow", 1, [0.5, 0.55, 0.45])
+    again = result("tensorflow", 1, [1.0, 1.1, 0.9], part=1)
     link = link.but(rounds=link.rounds + again.rounds)
     assert table.compare(torch, jax, [link]).estimate == pytest.approx((0.6 / 0.5) / (0.8 / 1.0))
     assert table.compare(torch, link, [jax]).estimate == pytest.approx(1.2)
