@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from harness import progress
+from harness.inventory import env, list_all, show_host
 from harness.options import MOST, counts, duration, names, selection, store_option
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     stepbench run --suite paper --rounds 1
     stepbench run -w alexnet -f torch,jax --variant default,tuned -t 2 --budget 5m
     """
-    from harness.plan import BadRequest, expected_seconds
+    from harness.plan import BadRequest, Plan, expected_seconds
     from harness.records import PROTOCOL
     from harness.session import execute, machine_to_ourselves
     from reports import table
@@ -73,11 +73,9 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     if resume:
         _refuse_others_than("resume", "wait", "as_json", "location")
     asked_plan = None if resume else _plan(**asked)  # bad input is said at once, whoever measures now
-    with machine_to_ourselves(wait, lambda line: click.echo(line, err=True)):
+    with machine_to_ourselves(wait, progress.say):
         store = _store(location, create=not resume)
         if asked_plan is None:
-            from harness.plan import Plan
-
             earlier = store.run(unfinished=True)
             if earlier.protocol != PROTOCOL:
                 raise BadRequest(f"run {earlier.id} was measured by protocol {earlier.protocol}, this is {PROTOCOL}: start a new run")
@@ -176,21 +174,17 @@ def check(
     """
     from harness import plan as planning
     from harness.plan import Plan
-    from harness.session import Session, machine_to_ourselves
+    from harness.session import PROOF_SECONDS, Session, machine_to_ourselves
     from reports import table
 
     tiny = planning.suites()["paper"].workloads
     variants = None if not variant_names or "all" in variant_names else variant_names
     cells = planning.make_cells(workload_names or tiny, framework_names, variants, [threads or planning.one_and_all()[-1]], asked["mode"])
     plan = Plan(cells, 1, timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
-    with machine_to_ourselves(asked["wait"], lambda line: click.echo(line, err=True)), progress.watch() as watch:
-        session = Session(plan, watch)
-        watch.expect(3.0 * len(cells))
-        try:
-            session.prepare()
-            session.prove()
-        finally:
-            shutil.rmtree(session.logs, ignore_errors=True)
+    with machine_to_ourselves(asked["wait"], progress.say), progress.watch() as watch, Session(plan, watch) as session:
+        watch.expect(PROOF_SECONDS * len(cells))
+        session.prepare()
+        session.prove()
     found = [r.but(status="ok") if r.proof and r.proof.equal else r for r in session.results.values()]
     if as_json:
         _print_json(found)
@@ -268,118 +262,8 @@ def show(cell: str, number: int | None, as_json: bool, location: str | None) -> 
         click.echo(table.record(fitting[0]), nl=False)
 
 
-@cli.command("list")
-def list_all() -> None:
-    """List workloads, frameworks with their variants, suites and statuses."""
-    import frameworks
-    import workloads
-    from harness.plan import suites
-    from harness.records import STATUSES
-    from workloads import cost
-
-    click.echo("Workloads")
-    for name, workload in workloads.discover().items():
-        shape = " x ".join(str(n) for n in (workload.mini_batch, *workload.input))
-        flops = cost.step_flops(workload, workload.mini_batch)
-        click.echo(f"  {name:14} {cost.parameter_count(workload):>11,} parameters  {flops / 1e9:8.2f} GFLOP/step  input {shape}")
-    click.echo("\nFrameworks and variants")
-    for name, module in frameworks.discover().items():
-        if module.framework.listed:
-            click.echo(f"  {name:14} {module.framework.title}")
-            for variant, found in module.framework.variants.items():
-                click.echo(f"    {variant:12} {found.description}")
-    click.echo("\nSuites")
-    for name, suite in suites().items():
-        click.echo(f"  {name:14} {suite.description}")
-    click.echo("\nStatuses of a cell")
-    for name, meaning in STATUSES.items():
-        click.echo(f"  {name:14} {meaning}")
-
-
-@cli.command("host")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def show_host(as_json: bool) -> None:
-    """Show the machine as the harness sees it, and which processors a thread count gets."""
-    import json
-
-    from harness import host
-    from harness.plan import powers_of_two
-
-    facts = host.facts()
-    if as_json:
-        click.echo(json.dumps({**facts, "layout": {n: host.layout(n) for n in powers_of_two()}}, indent=1))
-        return
-    for key, value in facts.items():
-        if key != "processors":
-            shown = f"{value / 2**30:.1f} GiB" if key == "memory_bytes" else "not told" if value is None else value
-            click.echo(f"{key.replace('_', ' '):16} {shown}")
-    for threads in powers_of_two():
-        click.echo(f"{threads:3} thread(s) on    processors {', '.join(map(str, host.layout(threads)))}")
-    if not facts["affinity"]:
-        click.echo("This system has no affinity masks: thread counts are set by each framework's own means and verified, not enforced.")
-
-
-@cli.group()
-def env() -> None:
-    """The frameworks' environments: an interpreter for each, made on first use."""
-
-
-def _chosen_frameworks(chosen: tuple[str, ...]) -> dict[str, Any]:
-    import frameworks
-    from harness.plan import choose
-
-    modules = frameworks.discover()
-    wanted = choose(chosen, modules, "framework") or [name for name, module in modules.items() if module.framework.listed]
-    return {name: modules[name].framework for name in wanted}
-
-
-@env.command("list")
-def env_list() -> None:
-    """List the environments that are there."""
-    from harness import environments
-
-    for found in environments.all_environments():
-        size = environments.disk_bytes(found) / 1e6
-        click.echo(f"{found.framework:12} {found.digest}  Python {found.python_version:8} {size:7.0f} MB  {found.build}  {found.folder}")
-    click.echo(f"in {environments.root()}", err=True)
-
-
-@env.command("install")
-@click.argument("names", nargs=-1, shell_complete=names("framework"))
-def env_install(names: tuple[str, ...]) -> None:
-    """Make the environments of these frameworks (of all, without a name)."""
-    from harness import environments
-
-    for name, framework in _chosen_frameworks(names).items():
-        found = environments.ensure(name, framework, click.echo)
-        click.echo(f"{name}: ready, {found.build}, {found.folder}")
-
-
-@env.command("remove")
-@click.argument("names", nargs=-1, required=True)
-def env_remove(names: tuple[str, ...]) -> None:
-    """Remove environments by framework or digest."""
-    from harness import environments
-
-    for name in names:
-        removed = environments.remove(name)
-        if not removed:
-            raise click.UsageError(f"no environment is called {name!r}: see `stepbench env list`")
-        for folder in removed:
-            click.echo(f"removed {folder}")
-
-
-@env.command("path")
-@click.argument("name", shell_complete=names("framework"))
-def env_path(name: str) -> None:
-    """Print a framework's interpreter."""
-    from harness import environments
-
-    (framework,) = _chosen_frameworks((name,)).values()
-    found = environments.find(name, framework)
-    if found is None:
-        raise click.UsageError(f"{name} has no environment yet: stepbench env install {name}")
-    click.echo(found.python)
+for inventory in (list_all, show_host, env):
+    cli.add_command(inventory)
 
 
 @cli.command()

@@ -11,23 +11,28 @@ from typing import Any
 import click
 
 
+def say(line: str) -> None:
+    """A line for the person who looks on; stdout is for results."""
+    click.echo(line, err=True)
+
+
 class Lines:
-    """Progress as lines on stderr, where there is no terminal."""
+    """Progress as lines, where there is no terminal."""
 
     def __init__(self) -> None:
-        self.begin, self.total, self.done = time.monotonic(), 0.0, 0.0
+        self.begin = time.monotonic()
 
     def say(self, line: str) -> None:
-        click.echo(line, err=True)
+        say(line)
 
     def expect(self, seconds: float) -> None:
-        self.total = seconds
+        pass
 
     def stage(self, text: str) -> None:
-        click.echo(f"{time.monotonic() - self.begin:6.0f} s  {text}", err=True)
+        say(f"{time.monotonic() - self.begin:6.0f} s  {text}")
 
     def advance(self, seconds: float) -> None:
-        self.done += seconds
+        pass
 
     def tick(self) -> None:
         pass

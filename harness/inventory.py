@@ -1,0 +1,123 @@
+"""The commands that show what there is: workloads, frameworks, suites, the machine, and the frameworks' environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from harness.options import names
+
+
+@click.command("list")
+def list_all() -> None:
+    """List workloads, frameworks with their variants, suites and statuses."""
+    import frameworks
+    import workloads
+    from harness.plan import suites
+    from harness.records import STATUSES
+    from workloads import cost
+
+    click.echo("Workloads")
+    for name, workload in workloads.discover().items():
+        shape = " x ".join(str(n) for n in (workload.mini_batch, *workload.input))
+        flops = cost.step_flops(workload, workload.mini_batch)
+        click.echo(f"  {name:14} {cost.parameter_count(workload):>11,} parameters  {flops / 1e9:8.2f} GFLOP/step  input {shape}")
+    click.echo("\nFrameworks and variants")
+    for name, module in frameworks.discover().items():
+        if module.framework.listed:
+            click.echo(f"  {name:14} {module.framework.title}")
+            for variant, found in module.framework.variants.items():
+                click.echo(f"    {variant:12} {found.description}")
+    click.echo("\nSuites")
+    for name, suite in suites().items():
+        click.echo(f"  {name:14} {suite.description}")
+    click.echo("\nStatuses of a cell")
+    for name, meaning in STATUSES.items():
+        click.echo(f"  {name:14} {meaning}")
+
+
+@click.command("host")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def show_host(as_json: bool) -> None:
+    """Show the machine as the harness sees it, and which processors a thread count gets."""
+    import json
+
+    from harness import host
+    from harness.plan import powers_of_two
+
+    facts = host.facts()
+    if as_json:
+        click.echo(json.dumps({**facts, "layout": {n: host.layout(n) for n in powers_of_two()}}, indent=1))
+        return
+    for key, value in facts.items():
+        if key != "processors":
+            shown = f"{value / 2**30:.1f} GiB" if key == "memory_bytes" else "not told" if value is None else value
+            click.echo(f"{key.replace('_', ' '):16} {shown}")
+    for threads in powers_of_two():
+        click.echo(f"{threads:3} thread(s) on    processors {', '.join(map(str, host.layout(threads)))}")
+    if not facts["affinity"]:
+        click.echo("This system has no affinity masks: thread counts are set by each framework's own means and verified, not enforced.")
+
+
+@click.group()
+def env() -> None:
+    """The frameworks' environments: an interpreter for each, made on first use."""
+
+
+def _chosen_frameworks(chosen: tuple[str, ...]) -> dict[str, Any]:
+    import frameworks
+    from harness.plan import choose
+
+    modules = frameworks.discover()
+    wanted = choose(chosen, modules, "framework") or [name for name, module in modules.items() if module.framework.listed]
+    return {name: modules[name].framework for name in wanted}
+
+
+@env.command("list")
+def env_list() -> None:
+    """List the environments that are there."""
+    from harness import environments
+
+    for found in environments.all_environments():
+        size = environments.disk_bytes(found) / 1e6
+        click.echo(f"{found.framework:12} {found.digest}  Python {found.python_version:8} {size:7.0f} MB  {found.build}  {found.folder}")
+    click.echo(f"in {environments.root()}", err=True)
+
+
+@env.command("install")
+@click.argument("names", nargs=-1, shell_complete=names("framework"))
+def env_install(names: tuple[str, ...]) -> None:
+    """Make the environments of these frameworks (of all, without a name)."""
+    from harness import environments
+
+    for name, framework in _chosen_frameworks(names).items():
+        found = environments.ensure(name, framework, click.echo)
+        click.echo(f"{name}: ready, {found.build}, {found.folder}")
+
+
+@env.command("remove")
+@click.argument("names", nargs=-1, required=True)
+def env_remove(names: tuple[str, ...]) -> None:
+    """Remove environments by framework or digest."""
+    from harness import environments
+
+    for name in names:
+        removed = environments.remove(name)
+        if not removed:
+            raise click.UsageError(f"no environment is called {name!r}: see `stepbench env list`")
+        for folder in removed:
+            click.echo(f"removed {folder}")
+
+
+@env.command("path")
+@click.argument("name", shell_complete=names("framework"))
+def env_path(name: str) -> None:
+    """Print a framework's interpreter."""
+    from harness import environments
+
+    (framework,) = _chosen_frameworks((name,)).values()
+    found = environments.find(name, framework)
+    if found is None:
+        raise click.UsageError(f"{name} has no environment yet: stepbench env install {name}")
+    click.echo(found.python)
