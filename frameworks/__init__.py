@@ -76,6 +76,11 @@ class Cell(NamedTuple):
         """The cell in one word, as `stepbench show` takes it."""
         return "{}/{}/{}/{}/{}t/b{}/{}/{}".format(*self)
 
+    @property
+    def contest(self) -> "Cell":
+        """What it has in common with the cells that it takes turns with and is compared with: all but framework and variant."""
+        return self._replace(framework="", variant="")
+
 
 class Step:
     """What `build` returns: the object that is proven equal and then timed. (Here for its documentation; not a base.)"""

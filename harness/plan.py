@@ -115,9 +115,9 @@ class Plan:
 
     def groups(self) -> list[tuple[Cell, ...]]:
         """Cells that differ in framework and variant only: they take turns."""
-        found: dict[Any, list[Cell]] = {}
+        found: dict[Cell, list[Cell]] = {}
         for cell in self.cells:
-            found.setdefault((cell.workload, cell.device, cell.threads, cell.mini_batch, cell.precision, cell.mode), []).append(cell)
+            found.setdefault(cell.contest, []).append(cell)
         return [tuple(cells) for cells in found.values()]
 
 

@@ -14,10 +14,8 @@ from workloads import cost
 SPARE_THREADS = 0.1
 """A cell that keeps more processors busy than its threads and this is marked: its thread count was not kept."""
 
-
 LEAST_FENCE, FENCE_SHARE = 1e-3, 0.02
 """A step(0) right after a turn that takes longer than this (seconds, share of a step) shows that a step had not ended."""
-
 
 ONE_ROUND = "one round: no interval"
 

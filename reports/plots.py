@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import frameworks
-import workloads
 from harness.records import Result
 from harness.statistics import estimate
-from reports.table import label
+from reports.table import label, thread_count, workload_title
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart with every common kind of colour blindness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#F0E442")
@@ -49,13 +48,12 @@ def ranking(results: Sequence[Result]) -> Any:
             if found.low is not None and found.high is not None:
                 ax.plot([found.low, found.high], [place, place], color=colour, linewidth=2, solid_capstyle="butt")
             ax.plot(found.estimate, place, markers[r.cell.threads], color=colour, markersize=6)
-        workload = workloads.discover().get(name)
-        ax.set_title(workload.title if workload else name)
+        ax.set_title(workload_title(name))
         ax.set_xlim(left=0)
         ax.set_xlabel("seconds per mini-batch")
         ax.grid(axis="y", visible=False)
     axes[0][0].set_yticks(range(len(rows)), rows)
     axes[0][0].set_ylim(len(rows) - 0.4, -0.6)
-    handles = [Line2D([], [], marker=markers[t], linestyle="", color="#444444", label=f"{t} thread{'s' if t > 1 else ''}") for t in threads]
+    handles = [Line2D([], [], marker=markers[t], linestyle="", color="#444444", label=thread_count(t)) for t in threads]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles), frameon=False)
     return figure

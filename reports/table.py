@@ -15,6 +15,7 @@ from rich.table import Table as RichTable
 
 import frameworks
 import workloads
+from frameworks import Cell
 from harness.records import Result
 from harness.statistics import Estimate, estimate, ratio, ties, unpaired_ratio
 from reports.cells import ONE_ROUND, marks, objects
@@ -61,9 +62,19 @@ def label(result: Result) -> str:
     return title if result.cell.variant == "default" else f"{title}, {result.cell.variant}"
 
 
+def workload_title(name: str) -> str:
+    """As printed; the name itself of a workload that is no longer there."""
+    found = workloads.discover().get(name)
+    return found.title if found else name
+
+
+def thread_count(threads: int) -> str:
+    """In words."""
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
 def make(results: Sequence[Result]) -> Table:
     """The table of a run's results, in their order."""
-    known = workloads.discover()
     footnotes: list[str] = []
 
     def note(text: str) -> int:
@@ -71,23 +82,16 @@ def make(results: Sequence[Result]) -> Table:
             footnotes.append(text)
         return footnotes.index(text) + 1
 
-    kinds = list(dict.fromkeys((r.cell.device, r.cell.threads) for r in results))
-    several = {
-        field
-        for field in ("mode", "mini_batch")
-        if len({(r.cell.workload, getattr(r.cell, field)) for r in results}) > len({r.cell.workload for r in results})
-    }
+    places = list(dict.fromkeys((r.cell.device, r.cell.threads) for r in results))
+    by_row: dict[Cell, dict[tuple[str, int], Result]] = {}
+    for r in results:
+        by_row.setdefault(r.cell._replace(device="", threads=0), {})[r.cell.device, r.cell.threads] = r
     rows = []
-    for key in dict.fromkeys((r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.framework, r.cell.variant) for r in results):
-        own = {
-            (r.cell.device, r.cell.threads): r
-            for r in results
-            if (r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.framework, r.cell.variant) == key
-        }
+    for cell, own in by_row.items():
         trusted = {place: r for place, r in own.items() if r.status == "ok" and r.rounds}
         best = min(trusted, key=lambda place: estimate(trusted[place].seconds_by_round).estimate, default=None)
         entries = []
-        for place in kinds:
+        for place in places:
             result = own.get(place)
             if result is None:
                 entries.append(Entry("", False, False, ()))
@@ -99,11 +103,11 @@ def make(results: Sequence[Result]) -> Table:
                 shown = seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
                 notes = tuple(note(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
                 entries.append(Entry(shown, place == best and len(trusted) > 1, tie, notes))
-        workload = known.get(key[0])
-        title = workload.title if workload else key[0]
-        extra = "".join(f", {text}" for field, text in (("mode", key[1]), ("mini_batch", f"mini-batch {key[2]}")) if field in several)
-        rows.append((title + extra, label(next(iter(own.values()))), entries))
-    columns = tuple(f"{'CPU' if device == 'cpu' else device}, {threads} thread{'s' if threads > 1 else ''}" for device, threads in kinds)
+        others = [other for other in by_row if other.workload == cell.workload]  # what differs among a workload's rows is said
+        mode = f", {cell.mode}" if {other.mode for other in others} != {cell.mode} else ""
+        size = f", mini-batch {cell.mini_batch}" if {other.mini_batch for other in others} != {cell.mini_batch} else ""
+        rows.append((workload_title(cell.workload) + mode + size, label(next(iter(own.values()))), entries))
+    columns = tuple(f"{'CPU' if device == 'cpu' else device}, {thread_count(threads)}" for device, threads in places)
     for name, variant in dict.fromkeys((r.cell.framework, r.cell.variant) for r in results if r.cell.variant != "default"):
         found_module = frameworks.discover().get(name)
         if found_module and variant in found_module.framework.variants:
@@ -122,18 +126,17 @@ def describe(framework: frameworks.Framework, variant: str) -> str:
 
 def verdicts(results: Sequence[Result]) -> list[str]:
     """Who is fastest at each workload and thread count, by the rounds that both took part in; ties are said to be ties."""
+    contests: dict[Cell, list[Result]] = {}
+    for r in results:
+        if r.rounds:
+            contests.setdefault(r.cell.contest, []).append(r)
     lines = []
-    contests = dict.fromkeys((r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.device, r.cell.threads) for r in results)
-    for contest in contests:
-        measured = [
-            r for r in results if (r.cell.workload, r.cell.mode, r.cell.mini_batch, r.cell.device, r.cell.threads) == contest and r.rounds
-        ]
+    for contest, measured in contests.items():
         rivals = [r for r in measured if r.status == "ok"]  # a link that failed later is a link for the rounds that it has
         if len(rivals) < 2:
             continue
         first, compared = fastest(rivals, measured)
-        workload = workloads.discover().get(contest[0])
-        where = f"{workload.title if workload else contest[0]}, {contest[4]} thread{'s' if contest[4] > 1 else ''}"
+        where = f"{workload_title(contest.workload)}, {thread_count(contest.threads)}"
         known = [(r, found) for r, found in compared if found.low is not None]
         unknown = [label(r) for r, found in compared if found.low is None]
         if not known:
@@ -151,7 +154,10 @@ def span(found: Estimate) -> str:
     """A ratio's interval with two decimals, and more where these would hide on which side of 1 it ends."""
 
     def shown(end: float) -> str:
-        return next(text for text in (f"{end:.{digits}f}" for digits in (2, 3, 4, 5)) if float(text) != 1 or len(text) > 6 or end == 1)
+        digits = 2
+        while end != 1 and digits < 5 and float(f"{end:.{digits}f}") == 1:
+            digits += 1
+        return f"{end:.{digits}f}"
 
     assert found.low is not None
     assert found.high is not None
@@ -252,7 +258,7 @@ def proofs(results: Sequence[Result]) -> RichTable:
             heading, no_wrap=heading != "result", justify="right" if heading in ("largest error", "share of bound") else "left"
         )
     for r in results:
-        workload = workloads.discover()[r.cell.workload].title
+        workload = workload_title(r.cell.workload)
         if r.proof is None:
             shown.add_row(label(r), workload, escape(f"{r.status}: {r.reason}"), "", "", "")
         else:

@@ -20,7 +20,7 @@ import workloads
 from frameworks import Cell
 from harness import environments, host
 from harness.environments import Environment, cache_folder
-from harness.launcher import Worker, launch
+from harness.launcher import INHERITED, Worker, launch
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -32,8 +32,7 @@ class Script:
     """A script that prints "ready", then answers each number n on stdin with a JSON list of n step times."""
 
     def __init__(self, command, variables, cpus, log):
-        # the worker's own environment, less what the worker does for itself: its affinity
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        inherited = {name: value for name, value in os.environ.items() if name in INHERITED}  # as a worker's
         self.process = subprocess.Popen(
             command, env={**inherited, **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd="/",
             start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, cpus),
