@@ -77,9 +77,13 @@ class Network:
         torch.set_float32_matmul_precision("highest")
         nodes = trace(workload)
         self.training = cell.mode == "train"
-        self.model = network(nodes, settings).train(self.training)
+        with torch.device("meta"):  # no weights are drawn only to be replaced, which takes seconds for 10^8 of them
+            model = network(nodes, settings)
+        self.model = model.to_empty(device="cpu").train(self.training)
         self.parameters, self.statistics = named(nodes, self.model)
         with torch.no_grad():
+            for tensor in self.model.state_dict().values():
+                tensor.zero_()  # what the contract has not: an LSTM's second bias, batch norm's count of batches
             for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
                 for name, tensor in mine.items():
                     tensor.copy_(torch.tensor(given[name]))
@@ -134,7 +138,7 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
 
         def __init__(self, features: int, units: int) -> None:
             super().__init__(features, units, batch_first=not settings.get("time_major"))
-            nn.init.zeros_(self.bias_hh_l0).requires_grad_(False)
+            self.bias_hh_l0.requires_grad_(False)
 
         def forward(self, x: Any) -> Any:
             return super().forward(x)[0]

@@ -8,7 +8,7 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness import host
-from harness.turns import SIDE_BY_SIDE, Pace
+from harness.turns import SIDE_BY_SIDE, WARM_UP, Pace
 from workloads import cost
 
 
@@ -208,7 +208,7 @@ def group_seconds(plan: Plan, group: Sequence[Cell]) -> float:
     """A guess of how long one round of a group takes, from arithmetic alone."""
     cell = group[0]
     step = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode) / FLOPS_PER_SECOND / cell.threads
-    starting = len(group) * (START_SECONDS + step) / max(SIDE_BY_SIDE, len(host.available()) // cell.threads)
+    starting = len(group) * (START_SECONDS + WARM_UP * step) / max(SIDE_BY_SIDE, len(host.available()) // cell.threads)
     turn = max(step, plan.pace.turn_seconds)
     laps = min(plan.pace.most_laps, max(plan.pace.laps, plan.pace.seconds / (len(group) * turn)))
     return starting + laps * len(group) * (step + turn)

@@ -235,11 +235,18 @@ class Session:
 
     def measure(self, save: Callable[[Sequence[Result]], None], deadline: float) -> None:
         """The rounds; `save` is called with the changed results after each. `deadline` is of time.monotonic()."""
+
+        def another(group: tuple[Cell, ...]) -> None:
+            self._round(group, 1 + max(r.number for c in group for r in self.results[c].rounds), save)
+
         for number in range(1, self.plan.rounds + 1):
             for group in self.plan.groups():
                 self._round(group, number, save)
         while widest := self._widest(deadline - time.monotonic()):
-            self._round(widest, 1 + max(r.number for c in widest for r in self.results[c].rounds), save)
+            another(widest)
+        for group in self.plan.groups():
+            if self.plan.budget and any(self.results[c].status == "unstable" for c in group):
+                another(group)  # beyond the budget, once: a few seconds more may make it a number
 
     def _round(self, group: tuple[Cell, ...], number: int, save: Callable[[Sequence[Result]], None]) -> None:
         """One round of a group, in as many parts as memory asks for; of an interrupted one what is missing."""
