@@ -81,12 +81,11 @@ class Network:
             model = network(nodes, settings)
         self.model = model.to_empty(device="cpu").train(self.training)
         self.parameters, self.statistics = named(nodes, self.model)
-        with torch.no_grad():
-            for tensor in self.model.state_dict().values():
-                tensor.zero_()  # what the contract has not: an LSTM's second bias, batch norm's count of batches
-            for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
-                for name, tensor in mine.items():
-                    tensor.copy_(torch.tensor(given[name]))
+        given = {**arrays.parameters, **arrays.statistics}
+        named_tensors = {id(tensor): name for name, tensor in {**self.parameters, **self.statistics}.items()}
+        for tensor in [*self.model.parameters(), *self.model.buffers()]:
+            name = named_tensors.get(id(tensor))  # None for what the contract has not: an LSTM's second bias, batch norm's count
+            tensor.detach().numpy()[...] = 0 if name is None else given[name]
         self.input, self.labels = torch.tensor(arrays.input), torch.tensor(arrays.labels)
         if settings.get("channels_last") and self.input.dim() == 4:
             self.model = self.model.to(memory_format=torch.channels_last)

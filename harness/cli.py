@@ -134,12 +134,12 @@ def _plan(
     )
     if not cells:
         raise click.UsageError("no framework asked for has such a variant: see `stepbench list`")
-    named = bool(workload_names or threads or framework_names)  # a suite's budget is meant for the whole suite
+    as_it_is = not (workload_names or framework_names or variant_names or threads or rounds)
     return Plan(
         cells,
         rounds or chosen.rounds,
-        budget if budget is not None else 0.0 if named or rounds else chosen.budget,
-        chosen.pace,
+        budget if budget is not None else chosen.budget if as_it_is else 0.0,
+        chosen.hurry if as_it_is and chosen.hurry else chosen.pace,
         random.SystemRandom().randrange(2**31) if seed is None else seed,
         timeout,
         memory,

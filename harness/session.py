@@ -34,6 +34,10 @@ TARGET_HALF_WIDTH = 0.02
 """Budget beyond the planned rounds goes to cells whose interval is wider than this share of the estimate."""
 
 
+LATE_ROUNDS = 2
+"""At most so many beyond the budget, of a group in which a cell has no number yet for being unstable."""
+
+
 class Watch(Protocol):
     """Who looks on: the command line's progress bar, or a test."""
 
@@ -244,9 +248,9 @@ class Session:
                 self._round(group, number, save)
         while widest := self._widest(deadline - time.monotonic()):
             another(widest)
-        for group in self.plan.groups():
-            if self.plan.budget and any(self.results[c].status == "unstable" for c in group):
-                another(group)  # beyond the budget, once: a few seconds more may make it a number
+        for group in self.plan.groups() * (LATE_ROUNDS if self.plan.budget else 0):
+            if any(self.results[c].status == "unstable" for c in group):
+                another(group)
 
     def _round(self, group: tuple[Cell, ...], number: int, save: Callable[[Sequence[Result]], None]) -> None:
         """One round of a group, in as many parts as memory asks for; of an interrupted one what is missing."""

@@ -1,12 +1,10 @@
 """The measuring loop: one round of competitors that take turns, so that whatever the machine does hits all of them alike.
 
-Fresh workers are started side by side: built, and two steps, the first of which traces and compiles. Then they stand still
-(SIGSTOP) unless it is their turn: an idle worker that only blocks can still spin in a thread pool. A turn begins with one
-step that is not measured: caches are cold, and memory that a framework gives back between steps costs more to get again
-after a pause (measured on a virtual machine: 1.1 s for that step, .68 s for those that follow, JAX on FCN-5). So the fourth
-step of a process is the first that counts; the third still takes 2.2 times as long where memory is kept from step to step
-(JAX tuned, FCN-5). The order of a lap is drawn from a logged seed and reversed in the next lap (ABBA), so that a drift
-cancels.
+Fresh workers are started side by side: built, and one step, which traces and compiles. Then they stand still (SIGSTOP)
+unless it is their turn: an idle worker that only blocks can still spin in a thread pool. A turn begins with one step that
+is not measured: caches are cold, and memory that a framework gives back between steps costs more to get again after a
+pause (measured on a virtual machine: 1.1 s for that step, .68 s for those that follow, JAX on FCN-5). The order of a lap
+is drawn from a logged seed and reversed in the next lap (ABBA), so that a drift cancels.
 """
 
 import datetime
@@ -51,7 +49,7 @@ class Competitor:
     built: dict[str, Any] = field(default_factory=dict)
     warm_up_seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    """Of its first three steps: two at the start, and the one that begins its first turn."""
+    """Of its first three steps: the one at the start, and the two of its first turn."""
     turns: list[Turn] = field(default_factory=list)
     peak: int = 0
     failure: WorkerFailed | None = None
@@ -65,19 +63,20 @@ class Competitor:
             self.log = log_tail(self.worker.log)
 
 
-WARM_UP = 2
-"""Steps before the first turn."""
-
-
-def _warm_up(cell: Cell, n: int) -> dict[str, Any]:
-    return {"do": "warm_up", "n": n, "mode": cell.mode}
+def _warm_up(cell: Cell) -> dict[str, Any]:
+    return {"do": "warm_up", "n": 1, "mode": cell.mode}
 
 
 def _warmed(competitor: Competitor, reply: dict[str, Any], expectation: FullSize | None) -> None:
-    """Takes the answer to first steps. Raises WorkerFailed where it shows another network than the expected one."""
+    """Takes the answer to a warm-up step. Raises WorkerFailed where it shows another network than the expected one."""
     competitor.warm_up_seconds += reply["seconds"]
-    competitor.losses += reply["losses"]
     competitor.peak = max(competitor.peak, reply["peak_memory_bytes"])
+    _compare(competitor, reply["losses"], expectation)
+
+
+def _compare(competitor: Competitor, losses: list[float], expectation: FullSize | None) -> None:
+    """Parameter count and first losses against the expected ones."""
+    competitor.losses += losses
     failure = expectation.failure(competitor.built["parameter_count"], competitor.losses) if expectation else ""
     if failure:
         raise WorkerFailed("unequal", failure)
@@ -89,13 +88,13 @@ def _stage(competitor: Competitor, expectation: FullSize | None) -> dict[str, An
     reply = competitor.worker.receive()
     if not competitor.built:
         competitor.built = reply
-        return _warm_up(competitor.launch.cell, WARM_UP)
+        return _warm_up(competitor.launch.cell)
     _warmed(competitor, reply, expectation)
     return None
 
 
 def start(competitors: list[Competitor], expectation: FullSize | None, logs: Path) -> None:
-    """Starts and builds every competitor and lets it make its first steps; at its end all that have not failed stand still.
+    """Starts and builds every competitor and lets it make its first step; at its end all that have not failed stand still.
 
     As many at a time as there are processors for, so that build and first-step times are hardly disturbed.
     """
@@ -164,21 +163,24 @@ def take_turns(
 
 
 def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, expectation: FullSize | None) -> float:
-    """One turn: a step that is not measured, then those that are. Gives the seconds that the latter took."""
-    worker, mode = competitor.worker, competitor.launch.cell.mode
+    """One turn: a step that is not measured, then those that are. Gives the seconds that the latter took.
+
+    The first turn measures one step only, so that its losses are those of the network's second and third step.
+    """
+    worker = competitor.worker
     assert worker is not None
-    worker.send(_warm_up(competitor.launch.cell, 1))
+    warm_up = _warm_up(competitor.launch.cell)
+    worker.send(warm_up)
     worker.resume()
     settling = worker.receive()
-    latest = competitor.turns[-1].seconds[-1] if competitor.turns else settling["seconds"][0]
-    n = min(10_000, math.ceil(pace.turn_seconds / max(latest, 1e-6)))
-    reply = worker.ask({"do": "steps", "n": n, "mode": mode})
+    n = 1 if lap == 0 else min(10_000, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
+    reply = worker.ask({**warm_up, "do": "steps", "n": n})
     worker.pause()
+    losses = [*settling["losses"], *reply.pop("losses")]
     if lap == 0:
-        _warmed(competitor, settling, expectation)
-    competitor.peak = max(competitor.peak, settling["peak_memory_bytes"], reply["peak_memory_bytes"])
-    found = {key: value for key, value in reply.items() if key in Turn.__annotations__}
-    competitor.turns.append(Turn(lap=lap, place=place, settling_seconds=settling["seconds"][0], **found))
+        _compare(competitor, losses, expectation)
+    competitor.peak = max(competitor.peak, settling["peak_memory_bytes"], reply.pop("peak_memory_bytes"))
+    competitor.turns.append(Turn(lap=lap, place=place, settling_seconds=settling["seconds"][0], **reply))
     return float(reply["wall_seconds"])
 
 

@@ -40,6 +40,20 @@ def test_quick_suite_is_the_readmes_promise():
     assert {cell.mini_batch for cell in cells} == {64, 16}
 
 
+@pytest.mark.parametrize(
+    ("asked", "laps", "budget"),
+    [({}, 2, 570), ({"variant_names": ["tuned"]}, 3, 0), ({"workload_names": ["fcn-5"], "budget": 60.0}, 3, 60)],
+)
+def test_a_suite_hurries_only_as_it_is(asked, laps, budget):
+    """Two laps are too few for a variant whose third step is not like the others."""
+    from harness.cli import _plan
+
+    nothing = {"suite": None, "workload_names": [], "framework_names": [], "variant_names": [], "threads": [], "mode": "train"}
+    limits = {"batch": None, "oversubscribe": False, "rounds": None, "budget": None, "seed": 1, "timeout": 9.0, "memory": None}
+    plan = _plan(**{**nothing, **limits, "python_paths": {}, **asked})
+    assert (plan.pace.laps, plan.budget, plan.rounds) == (laps, budget, 3)
+
+
 def test_groups_differ_in_framework_and_variant_only():
     """The others are what a comparison holds fixed."""
     cells = make_cells(["fcn-5-tiny", "fcn-8-tiny"], ["null", "numpy"], ["default", "tuned"], [1])

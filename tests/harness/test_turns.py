@@ -28,7 +28,7 @@ def test_step_times_are_right_to_50_microseconds(tmp_path):
     found = run_round([null()], (1, 0), None, Pace(laps=10, seconds=0, turn_seconds=0.1), "seed", tmp_path)
     (record,) = found.values()
     assert isinstance(record, Round)
-    assert len(record.steps) == 10 * 5
+    assert len(record.steps) == 1 + 9 * 5
     assert 0 <= min(record.steps) - 0.02 < 50e-6  # the least: what a neighbour takes away is not the timer's error
 
 
@@ -62,9 +62,9 @@ def test_a_waiting_worker_uses_no_processor(tmp_path):
 
 
 def test_a_turn_is_as_many_steps_as_fill_it(tmp_path):
-    """20 ms steps, turns of 100 ms. The step that begins the first turn is the network's third, the last whose loss is compared."""
+    """20 ms steps, turns of 100 ms; one step in the first turn, whose loss is the third of the network."""
     (record,) = run_round([null()], (1, 0), None, Pace(laps=3, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
-    assert [len(turn.seconds) for turn in record.turns] == [5, 5, 5]
+    assert [len(turn.seconds) for turn in record.turns] == [1, 5, 5]
     assert all(turn.settling_seconds >= 0.02 for turn in record.turns)
     assert len(record.losses) == 3
 
