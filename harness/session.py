@@ -27,7 +27,7 @@ from harness.plan import Plan
 from harness.records import PROTOCOL, Proof, Result, Round, Status, plain
 from harness.statistics import UNSTABLE_RATIO, estimate
 from harness.store import Store
-from harness.turns import run_round
+from harness.turns import SIDE_BY_SIDE, run_round
 from workloads.parameters import arrays
 
 TARGET_HALF_WIDTH = 0.02
@@ -169,35 +169,61 @@ class Session:
                 name = workload.tiny.name if workload.tiny else workload.name
                 key = (cell.framework, cell.variant, cell.device, cell.precision, cell.mode)
                 wanted.setdefault(key, {}).setdefault(name, []).append(cell)
-        for key, tiny_networks in wanted.items():
-            framework, variant, device, precision, mode = key
-            threads = max(cell.threads for cells in tiny_networks.values() for cell in cells)
-            self.watch.stage(f"proving equal work: {framework} {variant}")
-            tiny_cells = {
-                name: Cell(name, framework, variant, device, threads, workloads.discover()[name].mini_batch, precision, mode)
-                for name in tiny_networks
-            }
-            for name, outcome in self._prove_process(list(tiny_cells.items())):
-                for cell in tiny_networks[name]:
-                    self._record_proof(cell, outcome)
-            self.watch.advance(PROOF_SECONDS * len(tiny_networks))
-
-    def _prove_process(self, tiny_cells: list[tuple[str, Cell]]) -> Iterator[tuple[str, Proof | tuple[WorkerFailed, list[str]]]]:
-        """One worker for all networks; a new one for the rest after one that failed."""
-        worker: Worker | None = None
-        log = self.logs / "proof.log"
+        workers: dict[Any, Worker | None] = {}
         try:
-            for name, cell in tiny_cells:
+            for place, (key, tiny_networks) in enumerate(wanted.items()):
+                self.watch.stage(f"proving equal work: {key[0]} {key[1]}")
+                for coming in list(wanted)[place : place + SIDE_BY_SIDE]:  # while one is proven the next imports its framework
+                    if coming not in workers:
+                        workers[coming] = self._begin_proof(next(iter(self._tiny_cells(coming, wanted[coming]).values())))
+                tiny_cells = self._tiny_cells(key, tiny_networks)
+                for name, outcome in self._prove_process(tiny_cells, workers[key]):
+                    for cell in tiny_networks[name]:
+                        self._record_proof(cell, outcome)
+                self.watch.advance(PROOF_SECONDS * len(tiny_networks))
+        finally:
+            for worker in workers.values():
+                if worker is not None:
+                    worker.end()
+
+    def _tiny_cells(self, key: tuple[Any, ...], tiny_networks: dict[str, list[Cell]]) -> dict[str, Cell]:
+        """The cells to prove, by network, with as many threads as will be timed at most."""
+        framework, variant, device, precision, mode = key
+        threads = max(cell.threads for cells in tiny_networks.values() for cell in cells)
+        known = workloads.discover()
+        return {name: Cell(name, framework, variant, device, threads, known[name].mini_batch, precision, mode) for name in tiny_networks}
+
+    def _begin_proof(self, cell: Cell) -> Worker | None:
+        """A worker that imports its framework; None if it cannot even start, which its proof will say."""
+        how = self._launch(cell)
+        try:
+            worker = Worker(how, self.logs / f"proof-{cell.framework}-{cell.variant}.log")
+        except WorkerFailed:
+            return None
+        worker.send(how.message(host.layout(cell.threads)))
+        return worker
+
+    def _prove_process(
+        self, tiny_cells: dict[str, Cell], begun: Worker | None
+    ) -> Iterator[tuple[str, Proof | tuple[WorkerFailed, list[str]]]]:
+        """One worker for all networks, which is building the first; a new one for the rest after one that failed."""
+        worker = begun
+        try:
+            for name, cell in tiny_cells.items():
                 how = self._launch(cell)
+                log = self.logs / f"proof-{cell.framework}-{cell.variant}.log"
                 try:
                     if worker is None:
                         log.unlink(missing_ok=True)
                         worker = Worker(how, log)
+                    elif begun is not None:
+                        worker.receive()
+                    begun = None
                     yield name, proof.prove_tiny(worker, how)
                 except WorkerFailed as failure:
                     if worker is not None:
                         worker.end()
-                        worker = None
+                    worker = begun = None
                     yield name, (failure, log_tail(log))
         finally:
             if worker is not None:
