@@ -47,7 +47,11 @@ def cli() -> None:
 @click.option("--suite", default=None, shell_complete=names("suite"), help="tiny, quick or paper (see `stepbench list`).  [default: quick]")
 @click.option("-t", "--threads", multiple=True, callback=counts, help="Thread counts, for example 1,2,4.")
 @click.option("--rounds", type=click.IntRange(1, MOST), help="Fresh processes per cell; 1 gives no interval.")
-@click.option("--budget", callback=duration, help="Like 8m: after the rounds, more rounds where intervals are widest, until then.")
+@click.option(
+    "--budget",
+    callback=duration,
+    help="Like 8m: after the rounds, more where intervals are widest, until then; and up to two more of what is unstable.",
+)
 @click.option("--batch", type=click.IntRange(1, MOST), help="Mini-batch instead of the workload's own.")
 @click.option("--seed", type=int, default=None, help="Of the order of turns.  [default: drawn, and stored]")
 @click.option("--oversubscribe", is_flag=True, help="Allow more threads than processors.")
@@ -134,12 +138,12 @@ def _plan(
     )
     if not cells:
         raise click.UsageError("no framework asked for has such a variant: see `stepbench list`")
-    as_it_is = not (workload_names or framework_names or variant_names or threads or rounds)
+    as_it_is = not (workload_names or framework_names or variant_names or threads or rounds or batch or mode != "train")
     return Plan(
         cells,
         rounds or chosen.rounds,
         budget if budget is not None else chosen.budget if as_it_is else 0.0,
-        chosen.hurry if as_it_is and chosen.hurry else chosen.pace,
+        chosen.hurry if as_it_is and budget is None and chosen.hurry else chosen.pace,
         random.SystemRandom().randrange(2**31) if seed is None else seed,
         timeout,
         memory,

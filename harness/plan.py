@@ -30,7 +30,7 @@ class Suite:
     threads: Callable[[], list[int]]
     rounds: int
     budget: float
-    """Seconds after which no further rounds are added to the `rounds`; for the suite as it is."""
+    """Seconds after which no further rounds are added to the `rounds`, but for unstable cells; for the suite as it is."""
     pace: Pace = PACE
     hurry: Pace | None = None
     """Its pace as it is, where that keeps it within its budget. Two laps do for default variants; where memory is kept from
@@ -94,7 +94,8 @@ class Plan:
     rounds: int
     """Every cell gets as many."""
     budget: float = 0.0
-    """Seconds from the start; what is left after the rounds goes to the cells with the widest intervals."""
+    """Seconds from the start; what is left after the rounds goes to the cells with the widest intervals. Beyond it, a group
+    with an unstable cell gets up to two rounds more."""
     pace: Pace = PACE
     seed: int = 0
     timeout: float = 600.0

@@ -267,7 +267,9 @@ class Session:
         """The rounds; `save` is called with the changed results after each. `deadline` is of time.monotonic()."""
 
         def another(group: tuple[Cell, ...]) -> None:
-            self._round(group, 1 + max(r.number for c in group for r in self.results[c].rounds), save)
+            last = max(r.number for c in group for r in self.results[c].rounds)
+            interrupted = any(not self.results[c].settled() and not self.results[c].parts(last) for c in group)
+            self._round(group, last if interrupted else last + 1, save)
 
         for number in range(1, self.plan.rounds + 1):
             for group in self.plan.groups():
@@ -283,7 +285,7 @@ class Session:
         waiting = [cell for cell in group if not self.results[cell].settled() and not self.results[cell].parts(number)]
         if not waiting:
             return
-        begin = time.monotonic()
+        begin, whole = time.monotonic(), not any(self.results[cell].parts(number) for cell in group)
         try:
             expectation = self.expectation(group[0])
         except (WorkerFailed, MemoryError) as error:
@@ -292,22 +294,24 @@ class Session:
             self._settle(waiting, status, f"the reference of this network could not be computed: {reason}")
             save([self.results[cell] for cell in waiting])
             return
-        alone: set[Cell] = set()
+        crowded_out: set[Cell] = set()
 
         def need(cell: Cell) -> float:
-            return math.inf if cell in alone else self._need(cell)
+            return math.inf if cell in crowded_out else self._need(cell)
 
         while waiting:
-            part = plan.next_part(waiting, need, MEMORY_SHARE * host.available_memory(), self._link(group, number))
+            link = self._link([cell for cell in group if cell not in crowded_out], number)
+            part = plan.next_part(waiting, need, MEMORY_SHARE * host.available_memory(), link)
             outcome = self._part(part, group, number, expectation)
-            crowded_out = {cell for cell in part if self._crowded_out(part, outcome[cell])}
-            alone |= crowded_out.intersection(waiting)  # a link has had its turns
+            failed = {cell for cell in part if self._crowded_out(part, outcome[cell])}
+            crowded_out |= failed
             for cell in part:
-                if cell not in crowded_out:
+                if cell not in failed:
                     self.results[cell] = after(self.results[cell], outcome[cell])
             save([self.results[cell] for cell in part])
-            waiting = [cell for cell in waiting if cell not in part or cell in crowded_out]
-        self.durations[group] = time.monotonic() - begin
+            waiting = [cell for cell in waiting if cell not in part or cell in failed]
+        if whole:
+            self.durations[group] = time.monotonic() - begin
         self.watch.advance(plan.group_seconds(self.plan, group))
 
     def _part(self, part: tuple[Cell, ...], group: tuple[Cell, ...], number: int, expectation: proof.FullSize) -> dict[Cell, Any]:

@@ -42,7 +42,13 @@ def test_quick_suite_is_the_readmes_promise():
 
 @pytest.mark.parametrize(
     ("asked", "laps", "budget"),
-    [({}, 2, 570), ({"variant_names": ["tuned"]}, 3, 0), ({"workload_names": ["fcn-5"], "budget": 60.0}, 3, 60)],
+    [
+        ({}, 2, 570),
+        ({"variant_names": ["tuned"]}, 3, 0),
+        ({"workload_names": ["fcn-5"], "budget": 60.0}, 3, 60),
+        ({"mode": "infer"}, 3, 0),
+        ({"budget": 60.0}, 3, 60),
+    ],
 )
 def test_a_suite_hurries_only_as_it_is(asked, laps, budget):
     """Two laps are too few for a variant whose third step is not like the others."""

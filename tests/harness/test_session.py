@@ -58,15 +58,17 @@ def test_an_interrupted_round_goes_on_with_its_link(session):
     assert [r.key for r in session.results[tuned].rounds] == [(1, 0), (2, 0)]
 
 
-@pytest.mark.parametrize(("budget", "rounds"), [(0.0, 2), (1e-9, 4)])
-def test_what_is_unstable_at_the_end_of_a_budget_gets_two_rounds_more(session, monkeypatch, budget, rounds):
-    """Not without a budget: there the user has said how many rounds."""
-    monkeypatch.setattr("harness.session.UNSTABLE_RATIO", 1.0)  # every interval is wider
+@pytest.mark.parametrize(
+    ("budget", "ratio", "rounds", "status"), [(0.0, 1.0, 2, "unstable"), (1e-9, 1.0, 4, "unstable"), (1e-9, 1e9, 2, "ok")]
+)
+def test_what_is_unstable_at_the_end_of_a_budget_gets_two_rounds_more(session, monkeypatch, budget, ratio, rounds, status):
+    """Not without a budget: there the user has said how many rounds. Every interval is wider than a ratio of 1."""
+    monkeypatch.setattr("harness.session.UNSTABLE_RATIO", ratio)
     session.plan = Plan(CELLS[:2], 2, budget=budget, pace=PACE, memory=2**31)
     session.prepare()
     session.measure(lambda changed: None, time.monotonic() + budget)
     assert [[r.number for r in session.results[cell].rounds] for cell in CELLS[:2]] == [list(range(1, rounds + 1))] * 2
-    assert session.results[CELLS[0]].status == "unstable"
+    assert session.results[CELLS[0]].status == status
 
 
 FOUR = (*CELLS, CELLS[0]._replace(variant="garbage"))

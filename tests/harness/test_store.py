@@ -113,7 +113,7 @@ def test_another_schema_is_not_touched(store):
     """A newer stepbench's store is left alone."""
     with store.engine.begin() as connection:
         connection.exec_driver_sql("update info set value = '999'")
-    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 2"):
+    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 3"):
         Store(store.location, create=True)
 
 
