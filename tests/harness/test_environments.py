@@ -92,6 +92,8 @@ def fake_uv(folder, script):
 def maker(uv=None, **options):
     """`ensure` in another process; it prints the folder."""
     code = [
+        "import signal",
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",  # tests that run in the background inherit that it is ignored
         "from harness import environments",
         "from frameworks import Build, Framework",
         f"environments.uv_program = lambda: {str(uv)!r}" if uv else "",
