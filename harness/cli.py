@@ -69,9 +69,10 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     stepbench run --suite paper --rounds 1
     stepbench run -w alexnet -f torch,jax --variant default,tuned -t 2 --budget 5m
     """
+    from harness.lock import machine_to_ourselves
     from harness.plan import BadRequest, Plan, expected_seconds
     from harness.records import PROTOCOL
-    from harness.session import execute, machine_to_ourselves
+    from harness.session import execute
     from reports import table
 
     if resume:
@@ -177,8 +178,9 @@ def check(
     (`run` compares the full-size networks' parameter counts and first losses too.)
     """
     from harness import plan as planning
+    from harness.lock import machine_to_ourselves
     from harness.plan import Plan
-    from harness.session import PROOF_SECONDS, Session, machine_to_ourselves
+    from harness.session import PROOF_SECONDS, Session
     from reports import table
 
     tiny = planning.suites()["paper"].workloads
@@ -351,8 +353,8 @@ def main() -> NoReturn:
 def _expected(problem: Exception) -> bool:
     """Whether it is a problem that its text explains, and no bug."""
     from harness.environments import EnvironmentProblem
+    from harness.lock import Busy
     from harness.plan import BadRequest
-    from harness.session import Busy
     from harness.store import StoreProblem
 
     return isinstance(problem, EnvironmentProblem | BadRequest | Busy | StoreProblem | OSError)

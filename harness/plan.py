@@ -34,7 +34,7 @@ class Suite:
     pace: Pace = PACE
     hurry: Pace | None = None
     """Its pace as it is, where that keeps it within its budget. Two laps do for default variants; where memory is kept from
-    step to step, the third step of a process may take twice as long, and needs two laps more to be outvoted (JAX tuned, FCN-5)."""
+    step to step, the third step of a process may take twice as long: it takes two more laps to outvote it (JAX tuned, FCN-5)."""
 
 
 def powers_of_two() -> list[int]:

@@ -1,4 +1,4 @@
-"""How a run shows its progress: the two kinds of `harness.session.Watch`."""
+"""How a run shows its progress: the two kinds of `harness.watch.Watch`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 
 import click
 
+from harness.watch import Silent
+
 
 def say(line: str) -> None:
     """A line for the person who looks on; stdout is for results."""
     click.echo(line, err=True)
 
 
-class Lines:
+class Lines(Silent):
     """Progress as lines, where there is no terminal."""
 
     def __init__(self) -> None:
@@ -25,17 +27,8 @@ class Lines:
     def say(self, line: str) -> None:
         say(line)
 
-    def expect(self, seconds: float) -> None:
-        pass
-
     def stage(self, text: str) -> None:
         say(f"{time.monotonic() - self.begin:6.0f} s  {text}")
-
-    def advance(self, seconds: float) -> None:
-        pass
-
-    def tick(self) -> None:
-        pass
 
 
 class Bar:

@@ -4,18 +4,14 @@ What it does not know: the terminal. It reports through a `Watch`.
 """
 
 import math
-import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
-
-from filelock import FileLock, Timeout
+from typing import Any, Self
 
 import frameworks
 import workloads
@@ -28,6 +24,7 @@ from harness.records import PROTOCOL, Proof, Result, Round, Status, plain
 from harness.statistics import UNSTABLE_RATIO, estimate
 from harness.store import Store
 from harness.turns import SIDE_BY_SIDE, run_round
+from harness.watch import Silent, Watch
 from workloads.parameters import arrays
 
 TARGET_HALF_WIDTH = 0.02
@@ -36,74 +33,6 @@ TARGET_HALF_WIDTH = 0.02
 
 LATE_ROUNDS = 2
 """At most so many beyond the budget, of a group in which a cell has no number yet for being unstable."""
-
-
-class Watch(Protocol):
-    """Who looks on: the command line's progress bar, or a test."""
-
-    def say(self, line: str) -> None:
-        """Something worth a line."""
-
-    def expect(self, seconds: float) -> None:
-        """How long the rest will take."""
-
-    def stage(self, text: str) -> None:
-        """What is going on now."""
-
-    def advance(self, seconds: float) -> None:
-        """So much of what was expected is done."""
-
-    def tick(self) -> None:
-        """Between two turns: the only time to draw, since nobody's clock runs."""
-
-
-class Silent:
-    """Nobody looks on."""
-
-    def say(self, line: str) -> None:
-        pass
-
-    def expect(self, seconds: float) -> None:
-        pass
-
-    def stage(self, text: str) -> None:
-        pass
-
-    def advance(self, seconds: float) -> None:
-        pass
-
-    def tick(self) -> None:
-        pass
-
-
-class Busy(Exception):
-    """Another run measures on this machine; the text says which."""
-
-
-@contextmanager
-def machine_to_ourselves(wait: bool = False, say: Callable[[str], None] = lambda _: None) -> Iterator[None]:
-    """Holds the machine's lock: two runs at once would time each other. Raises Busy unless told to wait."""
-    path = (Path("/tmp") if os.path.isdir("/tmp") else Path(tempfile.gettempdir())) / "stepbench.lock"  # whatever TMPDIR says
-    owner_file = path.with_suffix(".owner")
-    lock = FileLock(path, mode=0o666)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        owner = owner_file.read_text() if owner_file.exists() else "unknown"
-        if not wait:
-            raise Busy(f"process {owner} is measuring on this machine, two at once would time each other: wait for it, or --wait") from None
-        say(f"waiting for process {owner}, which is measuring on this machine")
-        lock.acquire()
-    except OSError as error:
-        raise Busy(f"{path} cannot be locked ({error.strerror}): another user's run made it; remove it if none is running") from None
-    try:
-        with suppress(OSError):  # it only serves the message; another user's may have been left behind
-            owner_file.write_text(str(os.getpid()))
-        yield
-    finally:
-        with suppress(OSError):
-            owner_file.unlink(missing_ok=True)
-        lock.release()
 
 
 @dataclass
