@@ -1,13 +1,13 @@
 """Frameworks, one file each: what it needs, its variants, and how it turns a workload into a step.
 
 A file in this folder that defines `framework = Framework(...)` and `build(workload, cell, arrays)` is a framework;
-nothing is listed by hand. Packages elsewhere join through the entry point group `stepbench.frameworks` (a module with
-the same two names). Importing such a module loads no framework: `build` does, inside the worker.
+nothing is listed by hand (workloads.files tells where else one can lie). Importing such a module loads no framework:
+`build` does, inside the worker.
 """
 
-import importlib
-import os
 from typing import Any, Dict, NamedTuple, Tuple
+
+from workloads.files import BadFile, modules
 
 # Keeps freed blocks in the process instead of giving them back to the kernel at every step, in glibc's malloc. The same
 # for every tuned variant. Source: mallopt(3); it saves 1e5 page faults a step, and changes no arithmetic.
@@ -104,17 +104,13 @@ class Step:
 
 
 def discover() -> Dict[str, Any]:
-    """Every framework module by name: the file's name, or the entry point's."""
-    found = {}
-    for file in sorted(os.listdir(os.path.dirname(os.path.abspath(__file__)))):
-        name, extension = os.path.splitext(file)
-        if extension == ".py" and not name.startswith("_"):
-            found[name] = importlib.import_module("frameworks." + name)
-    try:  # the harness's Python has entry points; a framework's old interpreter needs none
-        from importlib.metadata import entry_points
-
-        for entry in entry_points(group="stepbench.frameworks"):
-            found[entry.name] = entry.load()
-    except (ImportError, TypeError):
-        pass
+    """Every framework module by name: the file's name, or the entry point's. Raises BadFile for a file of the user's own
+    that cannot be used."""
+    found: Dict[str, Any] = {}
+    for name, module in modules("frameworks", "framework"):
+        if not isinstance(module.framework, Framework) or not callable(getattr(module, "build", None)):
+            raise BadFile("{}: it needs `framework = Framework(...)` and `build(workload, cell, arrays)`".format(module.__file__))
+        if name in found:
+            raise BadFile("{}: {} is the framework {!r} already: rename the file".format(module.__file__, found[name].__file__, name))
+        found[name] = module
     return found

@@ -85,6 +85,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
             if earlier.protocol != PROTOCOL:
                 raise BadRequest(f"run {earlier.id} was measured by protocol {earlier.protocol}, this is {PROTOCOL}: start a new run")
             number, plan, done = earlier.id, Plan.from_json(earlier.plan), store.results(earlier.id)
+            _know_again(plan)
         else:
             number, plan, done = None, asked_plan, []
         with progress.watch() as watch:
@@ -96,6 +97,19 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
         _print_table(table.make(found))
         click.echo(f"Run {number} is stored in {store.location}. More: stepbench table, stepbench show CELL")
     _exit(found)
+
+
+def _know_again(plan: Plan) -> None:
+    """A stored plan's workloads and frameworks of the user's own. Raises BadFile or BadRequest where they are gone."""
+    import frameworks
+    import workloads
+    from harness.plan import choose
+    from workloads import files
+
+    for path in plan.files:
+        files.name(path)
+    choose([cell.workload for cell in plan.cells], workloads.discover(), "workload")
+    choose([cell.framework for cell in plan.cells], frameworks.discover(), "framework")
 
 
 def _refuse_others_than(*allowed: str) -> None:
@@ -126,6 +140,7 @@ def _plan(
     import random
 
     from harness.plan import Plan, choose, make_cells, suites
+    from workloads import files
 
     chosen = suites()[choose(["quick" if suite is None else suite], suites(), "suite")[0]]
     cells = make_cells(
@@ -149,6 +164,7 @@ def _plan(
         timeout,
         memory,
         python_paths,
+        tuple(files.named),
     )
 
 
@@ -209,8 +225,7 @@ def show_table(style: str, number: int | None, location: str | None) -> None:
     """Print the timing table of a stored run."""
     from reports import table
 
-    store = _store(location)
-    found = store.results(store.run(number).id)
+    found = _results(location, number)
     if style == "json":
         _print_json(found)
     elif style == "csv":
@@ -230,10 +245,9 @@ def plot(kind: str, output: str, number: int | None, location: str | None) -> No
     """Draw a stored run: every framework's seconds per mini-batch, with intervals."""
     from reports import plots
 
-    store = _store(location)
     draw = {"ranking": plots.ranking}[kind]
     try:
-        draw(store.results(store.run(number).id)).savefig(output, dpi=150)
+        draw(_results(location, number)).savefig(output, dpi=150)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
     click.echo(output)
@@ -254,8 +268,7 @@ def show(cell: str, number: int | None, as_json: bool, location: str | None) -> 
     from harness.records import plain
     from reports import table
 
-    store = _store(location)
-    found = store.results(store.run(number).id)
+    found = _results(location, number)
     parts = cell.split("/")
     exact = [r for r in found if r.cell.key == cell]
     fitting = exact or [r for r in found if set(parts) <= set(r.cell.key.split("/"))]
@@ -289,6 +302,20 @@ def _store(location: str | None, create: bool = False) -> Store:
     if location == "":
         raise click.UsageError("--store is empty: name a file, or leave it out")
     return Store(default_location() if location is None else location, create)
+
+
+def _results(location: str | None, number: int | None) -> list[Result]:
+    """Of a stored run; workloads and frameworks of the user's own are known again if their files are still there."""
+    from contextlib import suppress
+
+    from workloads import files
+
+    store = _store(location)
+    found = store.run(number)
+    for path in found.plan.get("files", ()):
+        with suppress(files.BadFile):
+            files.name(path)
+    return store.results(found.id)
 
 
 def _print_json(found: list[Result]) -> None:
@@ -356,8 +383,9 @@ def _expected(problem: Exception) -> bool:
     from harness.lock import Busy
     from harness.plan import BadRequest
     from harness.store import StoreProblem
+    from workloads.files import BadFile
 
-    return isinstance(problem, EnvironmentProblem | BadRequest | Busy | StoreProblem | OSError)
+    return isinstance(problem, EnvironmentProblem | BadFile | BadRequest | Busy | StoreProblem | OSError)
 
 
 def _complain(text: str) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import click.shell_completion
 
 store_option = click.option(
     "--store",
@@ -18,13 +19,15 @@ store_option = click.option(
 
 
 def names(kind: str) -> Callable[..., list[str]]:
-    """Completes names of workloads, frameworks or suites in the shell."""
+    """Completes names of workloads, frameworks or suites in the shell, and paths of files of the user's own."""
 
-    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[str]:
+    def complete(context: click.Context, parameter: click.Parameter, typed: str) -> list[Any]:
         import frameworks
         import workloads
         from harness.plan import suites
 
+        if typed.startswith((".", "/", "~")):
+            return [click.shell_completion.CompletionItem(typed, type="file")]
         known = {"workload": workloads.discover, "framework": frameworks.discover, "suite": suites}[kind]()
         return [name for name in known if name.startswith(typed)]
 
@@ -36,6 +39,42 @@ def listed(context: click.Context, parameter: click.Parameter, values: tuple[str
     found = [part.strip() for value in values for part in value.split(",") if part.strip()]
     if values and not found:
         raise click.BadParameter("is empty")
+    return found
+
+
+def workload_names(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """Names, and paths of files or folders of the user's own, which stand for the workloads that they define."""
+    import workloads
+    from workloads import files
+
+    found: list[str] = []
+    for part in listed(context, parameter, values):
+        if not files.is_path(part):
+            found.append(part)
+            continue
+        for module in files.inside(files.name(part), "workloads", "workload").values():
+            workloads.discover()  # refuses what is no workload, or has another's name
+            for workload in (module.workload, module.workload.tiny or module.workload):
+                try:
+                    workloads.trace(workload)
+                except Exception as error:
+                    raise files.BadFile(f"{module.__file__}: its layers do not fit together: {error}") from error
+            found.append(module.workload.name)
+    return found
+
+
+def framework_names(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[str]:
+    """The same for frameworks."""
+    import frameworks
+    from workloads import files
+
+    found: list[str] = []
+    for part in listed(context, parameter, values):
+        if files.is_path(part):
+            found += files.inside(files.name(part), "frameworks", "framework")
+            frameworks.discover()  # refuses what is no framework, or has another's name
+        else:
+            found.append(part)
     return found
 
 
@@ -107,10 +146,10 @@ def selection(function: Any) -> Any:
     """What `run` and `check` have in common: which cells, and within what limits."""
     for option in reversed(
         (
-            click.option("-w", "--workload", "workload_names", multiple=True, callback=listed, shell_complete=names("workload"),
-                         help="Workload; may be repeated or comma-separated."),
-            click.option("-f", "--framework", "framework_names", multiple=True, callback=listed, shell_complete=names("framework"),
-                         help="Framework; likewise."),
+            click.option("-w", "--workload", "workload_names", multiple=True, callback=workload_names, is_eager=True,
+                         shell_complete=names("workload"), help="Workload, or a file of your own (./mynet.py); repeated or with commas."),
+            click.option("-f", "--framework", "framework_names", multiple=True, callback=framework_names, is_eager=True,
+                         shell_complete=names("framework"), help="Framework; likewise."),
             click.option("--variant", "variant_names", multiple=True, callback=listed, help="Variant (default, tuned ...), or `all`."),
             click.option("--mode", type=click.Choice(["train", "infer"]), default="train", show_default=True,
                          help="Training step, or forward pass only."),

@@ -104,6 +104,8 @@ class Plan:
     """Bytes that one worker may take; None: what is available when it starts."""
     pythons: dict[str, str] = field(default_factory=dict)
     """Interpreters that the user named, by framework."""
+    files: tuple[str, ...] = ()
+    """Workloads and frameworks of the user's own: paths of files and folders."""
 
     def to_json(self) -> dict[str, Any]:
         """As stored."""
@@ -113,7 +115,8 @@ class Plan:
     def from_json(cls, data: dict[str, Any]) -> Self:
         """As read back."""
         try:
-            return cls(**{**data, "cells": tuple(Cell(**cell) for cell in data["cells"]), "pace": Pace(**data["pace"])})
+            own = {"cells": tuple(Cell(**cell) for cell in data["cells"]), "pace": Pace(**data["pace"]), "files": tuple(data["files"])}
+            return cls(**{**data, **own})
         except (KeyError, TypeError) as error:
             raise BadRequest(f"the stored plan cannot be read ({error!r}): start a new run") from None
 

@@ -25,7 +25,8 @@ def cell_object(result: Result) -> dict[str, Any]:
     cell, rounds = result.cell, result.rounds
     trusted = result.status == "ok" and bool(rounds)
     found = estimate(result.seconds_by_round) if trusted else None
-    flops = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode)
+    workload = workloads.discover().get(cell.workload)  # None: one of the user's own that is no longer there
+    flops = cost.flops(workload, cell.mini_batch, cell.mode) if workload else None
     return {
         **cell._asdict(),
         "status": result.status,
@@ -35,7 +36,7 @@ def cell_object(result: Result) -> dict[str, Any]:
         "steps": sum(len(r.steps) for r in rounds),
         "samples_per_second": cell.mini_batch / found.estimate if found else None,
         "flops_per_step": flops,
-        "flops_per_second": flops / found.estimate if found else None,
+        "flops_per_second": flops / found.estimate if found and flops else None,
         "peak_memory_bytes": max((r.peak_memory_bytes for r in rounds), default=None),
         "build_seconds": median(r.build_seconds for r in rounds) if rounds else None,
         "first_step_seconds": median(r.first_step_seconds for r in rounds) if rounds else None,

@@ -1,14 +1,14 @@
 """Workloads: networks as data, one file each.
 
-A file in this folder that defines `workload = Workload(...)` is a workload; nothing is listed by hand. Packages
-elsewhere join through the entry point group `stepbench.workloads` (a module with the same attribute).
+A file in this folder that defines `workload = Workload(...)` is a workload; nothing is listed by hand (workloads.files
+tells where else one can lie).
 """
 
-import importlib
-import os
+import re
 from typing import Any, Dict, Iterator, NamedTuple, Tuple
 
-from workloads.layers import KINDS, Embedding, Parameter, Residual, Shape
+from workloads.files import BadFile, modules
+from workloads.layers import INPUTS, KINDS, Embedding, Parameter, Residual, Shape
 
 
 class Workload(NamedTuple):
@@ -53,19 +53,26 @@ class Node(NamedTuple):
 def trace(workload: Workload) -> Tuple[Node, ...]:
     """The network's nodes in order, every layer named by kind and number (conv1, conv2, dense1 ...).
 
-    Inside a Residual the body is numbered before the shortcut.
+    Inside a Residual the body is numbered before the shortcut. Raises ValueError for layers that do not fit together.
     """
     numbers: Dict[str, int] = {}
 
     def walk(layers: Tuple[Any, ...], shape: Shape) -> Tuple[Node, ...]:
         nodes = []
         for layer in layers:
-            kind = KINDS[type(layer)]
+            kind = KINDS.get(type(layer))
+            if kind is None:
+                raise ValueError(f"{workload.name}: {layer!r} is no layer of workloads.layers")
             numbers[kind] = numbers.get(kind, 0) + 1
             name = f"{kind}{numbers[kind]}"
+            taken = INPUTS.get(type(layer), {len(shape): ""})
+            if len(shape) not in taken:
+                raise ValueError(f"{workload.name}: {name} takes {' or '.join(taken.values())}, not {shape}")
             body = walk(layer.body, shape) if isinstance(layer, Residual) else ()
             shortcut = walk(layer.shortcut, shape) if isinstance(layer, Residual) else ()
             output = layer.output(shape)
+            if min(output) < 1:
+                raise ValueError(f"{workload.name}: {name} leaves nothing of {shape}")
             for branch in (body, shortcut):
                 if branch and branch[-1].output != output:
                     raise ValueError(f"{workload.name}: branches of {name} have different shapes")
@@ -102,35 +109,29 @@ def vocabulary(workload: Workload) -> int:
     return first.vocabulary if isinstance(first, Embedding) else 0
 
 
-def _modules() -> Dict[str, Any]:
-    """Modules with a `workload`, by the workload's name."""
-    modules = []
-    for file in sorted(os.listdir(os.path.dirname(os.path.abspath(__file__)))):
-        name, extension = os.path.splitext(file)
-        if extension == ".py" and not name.startswith("_"):
-            modules.append(importlib.import_module("workloads." + name))
-    try:  # the harness's Python has entry points; a framework's old interpreter needs none
-        from importlib.metadata import entry_points
-
-        modules += [entry.load() for entry in entry_points(group="stepbench.workloads")]
-    except (ImportError, TypeError):
-        pass
-    return {module.workload.name: module for module in modules if isinstance(getattr(module, "workload", None), Workload)}
+def _defined() -> Dict[str, Tuple[str, Workload]]:
+    """File and workload by name, tiny variants too. Raises BadFile for a file of the user's own that cannot be used."""
+    found: Dict[str, Tuple[str, Workload]] = {}
+    for _, module in modules("workloads", "workload"):
+        if not isinstance(module.workload, Workload):
+            raise BadFile(f"{module.__file__}: its `workload` is no Workload(...)")
+        for workload in (module.workload, module.workload.tiny):
+            if workload is not None:
+                if not re.fullmatch(r"[\w.-]+", workload.name):
+                    raise BadFile(f"{module.__file__}: the name {workload.name!r} has more than letters, digits, dots and dashes")
+                if workload.name in found:
+                    raise BadFile(
+                        f"{module.__file__}: {found[workload.name][0]} has a workload {workload.name!r} already: give it another name"
+                    )
+                found[workload.name] = (str(module.__file__), workload)
+    return found
 
 
 def discover() -> Dict[str, Workload]:
     """Every workload by name, its tiny variant behind it."""
-    found: Dict[str, Workload] = {}
-    for name, module in _modules().items():
-        found[name] = module.workload
-        if module.workload.tiny is not None:
-            found[module.workload.tiny.name] = module.workload.tiny
-    return found
+    return {name: workload for name, (_, workload) in _defined().items()}
 
 
 def file_of(name: str) -> str:
     """The file that defines a workload, or the one whose tiny variant it is."""
-    for module in _modules().values():
-        if name == module.workload.name or (module.workload.tiny is not None and name == module.workload.tiny.name):
-            return str(module.__file__)
-    raise KeyError(name)
+    return _defined()[name][0]

@@ -185,3 +185,17 @@ KINDS = {
     Embedding: "embedding",
     LSTM: "lstm",
 }
+
+IMAGE, SEQUENCE, VECTOR = "(channels, height, width)", "(time, features)", "(features,)"
+
+# What a layer takes; those that are not here take anything.
+INPUTS = {
+    Dense: {1: VECTOR, 2: SEQUENCE},
+    Conv2d: {3: IMAGE},
+    MaxPool: {3: IMAGE},
+    GlobalAvgPool: {3: IMAGE},
+    BatchNorm: {3: IMAGE},
+    Flatten: {3: IMAGE},
+    Embedding: {1: "(time,)"},
+    LSTM: {2: SEQUENCE},
+}
