@@ -15,7 +15,7 @@ ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "34359738368", "
 
 
 class Unsupported(Exception):
-    """Raised by `build` for a cell that the framework cannot do; its text becomes the cell's reason."""
+    """Raised by `build` for a cell that the framework cannot do, and by `read`; its text becomes the cell's reason."""
 
 
 class Variant(NamedTuple):
@@ -98,7 +98,9 @@ class Step:
         "loss": float, the last step's mean cross-entropy before its update (mode `train`);
         "parameters", "statistics": copies as {full name: numpy array}, in the contract's layout;
         "logits": numpy array (mini_batch,) + output shape (mode `infer`);
-        "parameter_count": int, the number of values that the framework itself trains, counted on its own arrays.
+        "parameter_count": int, the number of values that the framework itself trains, counted on its own arrays;
+        "flops": number, the FLOPs of one step's products and convolutions by the framework's own counter, the state left
+        as it is; before the first step too. Raises Unsupported("... has no counter of FLOPs") where there is none.
         """
         raise NotImplementedError
 

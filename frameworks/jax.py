@@ -4,6 +4,7 @@ Channels come last, as JAX's neural network libraries have them. Parameters are 
 inputs x units, convolution: height x width x inputs x channels) and turned on the way in and out, outside the step.
 """
 
+from functools import partial
 from typing import Any, Dict, Tuple
 
 from frameworks import ALLOCATOR, Build, Cell, Framework, Unsupported, Variant
@@ -127,6 +128,9 @@ class Network:
 
         if what == "parameter_count":
             return sum(parameter.size for parameter in self.parameters.values())
+        if what == "flops":
+            labels = (self.labels,) if self.training else ()
+            return flops(self.jax, self.jax.make_jaxpr(self.run)(self.parameters, self.statistics, self.input, *labels).jaxpr)
         if what == "parameters":
             return {
                 name: turned(
@@ -220,6 +224,21 @@ class Network:
         projected = self.product(x.transpose(1, 0, 2), own["weight_input"], own["bias"])
         rule = recurrence_by_hand if self.settings.get("lstm") == "by hand" else recurrence
         return rule(jax)(projected, own["weight_hidden"])[0].transpose(1, 0, 2)
+
+
+def flops(jax: Any, jaxpr: Any) -> float:
+    """XLA's count (Lowered.cost_analysis) of each product and convolution of a traced step, a scan's as often as it runs.
+
+    Of the step in one piece it counts every elementwise operation too, and a loop's body once.
+    """
+    found = 0.0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            alone = jax.jit(partial(equation.primitive.bind, **equation.params))
+            found += alone.lower(*(operand.aval for operand in equation.invars)).cost_analysis()["flops"]
+        inner = (getattr(value, "jaxpr", value) for value in equation.params.values())
+        found += equation.params.get("length", 1) * sum(flops(jax, body) for body in inner if hasattr(body, "eqns"))
+    return found
 
 
 def recurrence(jax: Any) -> Any:

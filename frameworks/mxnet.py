@@ -121,6 +121,8 @@ class Network:
             self.mxnet.nd.sgd_update(weight, gradient, out=weight, **self.rates)
 
     def read(self, what: str) -> Any:
+        if what == "flops":
+            raise Unsupported("MXNet has no counter of FLOPs")
         if what == "loss":
             return float(self.loss.asnumpy().astype("float64").mean())
         if what == "logits":

@@ -77,6 +77,8 @@ class Reference:
                 self.parameters[name] -= gradient
 
     def read(self, what: str) -> Any:
+        if what == "flops":
+            raise Unsupported("NumPy has no counter of FLOPs")
         if what == "parameter_count":
             return sum(array.size for array in self.parameters.values())
         found = getattr(self, what)

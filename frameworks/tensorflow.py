@@ -116,6 +116,8 @@ class Network:
         return loss
 
     def read(self, what: str) -> Any:
+        if what == "flops":  # tf.compat.v1.profiler counts loops once, gradients that are pruned, and strided ones by the input's area
+            raise Unsupported("TensorFlow has no counter of FLOPs that holds for a step")
         if what == "parameter_count":
             return sum(int(self.tf.size(variable)) for variable in self.parameters.values())
         if what == "parameters":

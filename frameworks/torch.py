@@ -3,6 +3,7 @@
 Its CPU kernels are synchronous: when the last operation returns, all its results exist.
 """
 
+import copy
 import os
 import shutil
 from collections import OrderedDict
@@ -125,7 +126,23 @@ class Network:
             return (self.logits.transpose(0, 1) if self.swap else self.logits).numpy().copy()
         if what == "parameter_count":
             return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        if what == "flops":
+            return self.flops()
         return {name: tensor.detach().contiguous().numpy().copy() for name, tensor in getattr(self, what).items()}
+
+    def flops(self) -> Any:
+        """PyTorch's count of the same step on a twin without data, never compiled: nothing is computed, and an LSTM is then
+        the products that it consists of, where the CPU's fused operation is one that the counter does not know."""
+        import torch
+        from torch.utils.flop_counter import FlopCounterMode
+
+        twin = copy.copy(self)
+        twin.forward = copy.deepcopy(self.model).to("meta")
+        twin.input, twin.labels = self.input.to("meta"), self.labels.to("meta")
+        twin.optimizer = torch.optim.SGD(twin.forward.parameters())
+        with FlopCounterMode(display=False) as counter:
+            twin.train() if self.training else twin.infer()
+        return counter.get_total_flops()
 
 
 def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:

@@ -5,7 +5,7 @@ import pytest
 
 import workloads
 from workloads import cost
-from workloads.layers import Conv2d, Dense, ReLU, Residual
+from workloads.layers import LSTM, Conv2d, Dense, ReLU, Residual
 from workloads.parameters import arrays
 
 FULL = ["alexnet", "fcn-5", "fcn-8", "lstm-32", "lstm-64", "resnet"]
@@ -43,6 +43,16 @@ def test_dense_flops_by_hand():
     workload = workloads.Workload("w", "W", (3,), (Dense(5),), 2)
     assert cost.forward_flops(workload, 2) == 2 * 2 * 15
     assert cost.step_flops(workload, 2) == 2 * 2 * 2 * 15
+
+
+def test_products_with_zeros_by_hand():
+    """A 3x3 kernel at stride 2 over 5 padded to 7: 2 + 3 + 2 rows of 9 meet the image, so 49 of 81; for 2 x 4 channels,
+    forward and the weight's gradient, of 3 samples. A state of 5 units: 2 x 4 x 5 x 5 a sample, backward only."""
+    workload = workloads.Workload("w", "W", (2, 5, 5), (Conv2d(4, kernel=3, stride=2, padding=1),), 3)
+    assert cost.zero_padding_flops(workload, 3, "infer") == 3 * 2 * 8 * (81 - 49)
+    assert cost.zero_padding_flops(workload, 3, "train") == 2 * 3 * 2 * 8 * (81 - 49)
+    workload = workloads.Workload("w", "W", (7, 6), (LSTM(5),), 3)
+    assert [cost.zero_state_flops(workload, 3, mode) for mode in ("infer", "train")] == [0, 3 * 2 * 4 * 25]
 
 
 def test_least_bytes_by_hand():
