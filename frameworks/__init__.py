@@ -83,13 +83,20 @@ class Cell(NamedTuple):
 
 
 class Step:
-    """What `build` returns: the object that is proven equal and then timed. (Here for its documentation; not a base.)"""
+    """What `build` returns: the object that is proven equal and then timed. (Here for its documentation; not a base.)
+
+    Input and labels are the framework's own copies by then: the arrays that `build` was given are emptied afterwards.
+    """
 
     def step(self, n: int) -> None:
         """Run n steps; return only when every updated parameter, or in mode `infer` every logit, has been computed.
 
         step(0) right after takes almost no time: nothing may be left to wait for.
         """
+        raise NotImplementedError
+
+    def start(self, arrays: Any) -> None:
+        """Put the initial parameters and statistics in place: the next step is the first. `build` does so too."""
         raise NotImplementedError
 
     def read(self, what: str) -> Any:

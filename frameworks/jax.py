@@ -47,13 +47,14 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     """A step in float32 on the CPU. Its threads are those that NPROC and the affinity mask leave it at its start."""
     if cell.device != "cpu":
         raise Unsupported("only the CPU is implemented for JAX")
-    if cell.precision != "float32":
-        raise Unsupported("only float32 is implemented for JAX")
+    if cell.precision not in ("float32", "float64"):
+        raise Unsupported("only float32 and float64 are implemented for JAX")
     import jax
 
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_x64", cell.precision == "float64")
     jax.config.update("jax_default_matmul_precision", "highest")
-    return Network(jax, workload, arrays, cell.mode == "train", framework.variants[cell.variant].settings)
+    return Network(jax, workload, cell, arrays, framework.variants[cell.variant].settings)
 
 
 def turned(node: Node, key: str, array: Any, image: Tuple[int, ...] = (), back: bool = False) -> Any:
@@ -74,21 +75,15 @@ def turned(node: Node, key: str, array: Any, image: Tuple[int, ...] = (), back: 
 class Network:
     """The parameters by full name, and the step over them."""
 
-    def __init__(self, jax: Any, workload: Workload, arrays: Arrays, training: bool, settings: Dict[str, Any]) -> None:
-        self.jax, self.settings, self.training = jax, settings, training
+    def __init__(self, jax: Any, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
+        self.jax, self.settings, self.precision = jax, settings, cell.precision
+        training = self.training = cell.mode == "train"
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate
-        self.parameters: Dict[str, Any] = {}
-        self.statistics: Dict[str, Any] = {}
         self.images: Dict[str, Tuple[int, ...]] = {}  # dense layers that take an image flattened channels last
         for node, after in zip(self.nodes, self.nodes[1:]):
             if settings.get("flatten") == "in place" and isinstance(node.layer, Flatten) and isinstance(after.layer, Dense):
                 self.images[after.name] = node.input
-        for node in flatten(self.nodes):
-            for name in node.parameters:
-                array = turned(node, name.split(".")[1], arrays.parameters[name], self.images.get(node.name, ()))
-                self.parameters[name] = self.own(array)
-            for name in node.statistics:
-                self.statistics[name] = self.own(arrays.statistics[name])
+        self.start(arrays)
         images = arrays.input.ndim == 4
         self.input = self.own(arrays.input.transpose(0, 2, 3, 1) if images else arrays.input)
         self.labels = self.own(arrays.labels)
@@ -97,9 +92,18 @@ class Network:
         if settings.get("jit", True):
             self.run = jax.jit(self.run, donate_argnums=(0, 1) if training and settings.get("donate") else ())
 
+    def start(self, arrays: Arrays) -> None:
+        self.parameters: Dict[str, Any] = {}
+        self.statistics = {name: self.own(array) for name, array in arrays.statistics.items()}
+        for node in flatten(self.nodes):
+            for name in node.parameters:
+                array = turned(node, name.split(".")[1], arrays.parameters[name], self.images.get(node.name, ()))
+                self.parameters[name] = self.own(array)
+
     def own(self, array: Any) -> Any:
         """A copy that shares no memory with numpy: a donated buffer is written to."""
-        return self.jax.block_until_ready(self.jax.numpy.array(array.copy(order="C"), copy=True))
+        dtype = self.precision if array.dtype.kind == "f" else array.dtype
+        return self.jax.block_until_ready(self.jax.numpy.array(array.astype(dtype, order="C"), copy=True))
 
     def step(self, n: int) -> None:
         for _ in range(n):

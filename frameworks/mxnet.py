@@ -72,10 +72,7 @@ class Network:
         self.model = network(self.nodes, settings)
         self.model.initialize(mxnet.init.Zero())
         self.parameters, self.statistics = named(self.nodes, self.model)
-        self.initial = arrays.statistics
-        for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
-            for name, parameter in mine.items():
-                parameter.set_data(mxnet.nd.array(given[name]))
+        self.start(arrays)
         sequence = arrays.labels.ndim == 2
         self.swap = sequence and bool(settings.get("time_major"))
         turned = (array.swapaxes(0, 1) if self.swap else array for array in (arrays.input, arrays.labels))
@@ -84,7 +81,7 @@ class Network:
         self.criterion = mxnet.gluon.loss.SoftmaxCrossEntropyLoss(batch_axis=1 if self.swap else 0)
         self.loss: Any = None
         self.logits: Any = None
-        self.samples, self.steps = len(arrays.labels), 0
+        self.samples = len(arrays.labels)
         if "hybridize" in settings:
             self.model.hybridize(**settings["hybridize"])
             self.criterion.hybridize(**settings["hybridize"])
@@ -96,6 +93,12 @@ class Network:
         else:
             self.trainer = mxnet.gluon.Trainer(self.model.collect_params(), "sgd", {"learning_rate": workload.learning_rate})
             self.update = lambda: self.trainer.step(self.samples)
+
+    def start(self, arrays: Arrays) -> None:
+        self.initial, self.steps = arrays.statistics, 0
+        for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
+            for name, parameter in mine.items():
+                parameter.set_data(self.mxnet.nd.array(given[name]))
 
     def set_threads(self, n: int) -> None:
         self.mxnet.base.check_call(self.mxnet.base._LIB.MXSetNumOMPThreads(n))

@@ -56,13 +56,19 @@ class Reference:
         self.nodes = trace(workload)
         self.training = training
         self.learning_rate = workload.learning_rate
-        self.parameters = {name: numpy.array(array, dtype) for name, array in arrays.parameters.items()}
-        self.statistics = {name: numpy.array(array, dtype) for name, array in arrays.statistics.items()}
+        self.dtype = dtype
+        self.start(arrays)
         self.input = numpy.array(arrays.input, None if vocabulary(workload) else dtype)
         self.labels = numpy.array(arrays.labels)
         self.gradients: Dict[str, Any] = {}
         self.loss = float("nan")
         self.logits: Any = None
+
+    def start(self, arrays: Arrays) -> None:
+        import numpy
+
+        self.parameters = {name: numpy.array(array, self.dtype) for name, array in arrays.parameters.items()}
+        self.statistics = {name: numpy.array(array, self.dtype) for name, array in arrays.statistics.items()}
 
     def step(self, n: int) -> None:
         for _ in range(n):

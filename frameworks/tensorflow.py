@@ -5,7 +5,7 @@ TensorFlow's layout (dense: inputs x units, convolution: height x width x inputs
 and out, outside the step.
 """
 
-from typing import Any, Dict, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 from frameworks import ALLOCATOR, Build, Cell, Framework, Unsupported, Variant
 from workloads import Node, Workload, flatten, trace
@@ -76,13 +76,8 @@ class Network:
     def __init__(self, tf: Any, workload: Workload, arrays: Arrays, training: bool, settings: Dict[str, Any]) -> None:
         self.tf, self.settings, self.training = tf, settings, training
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate
-        self.parameters: Dict[str, Any] = {}
-        self.statistics: Dict[str, Any] = {}
-        for node in flatten(self.nodes):
-            for name in node.parameters:
-                self.parameters[name] = tf.Variable(turned(node, name.split(".")[1], arrays.parameters[name]))
-            for name in node.statistics:
-                self.statistics[name] = tf.Variable(arrays.statistics[name], trainable=False)
+        self.parameters = {name: tf.Variable(array) for name, array in self.given(arrays)}
+        self.statistics = {name: tf.Variable(array, trainable=False) for name, array in arrays.statistics.items()}
         images = arrays.input.ndim == 4
         self.input = tf.constant(arrays.input.transpose(0, 2, 3, 1) if images else arrays.input)
         self.labels = tf.constant(arrays.labels)
@@ -91,6 +86,18 @@ class Network:
         compiled = xla == "all" or any(type(node.layer).__name__ in xla for node in flatten(self.nodes))
         run = self.train if training else self.infer
         self.run = tf.function(run, jit_compile=compiled) if settings.get("function", True) else run
+
+    def given(self, arrays: Arrays) -> Iterator[Tuple[str, Any]]:
+        """The parameters in TensorFlow's layout."""
+        for node in flatten(self.nodes):
+            for name in node.parameters:
+                yield name, turned(node, name.split(".")[1], arrays.parameters[name])
+
+    def start(self, arrays: Arrays) -> None:
+        for name, array in self.given(arrays):
+            self.parameters[name].assign(array)
+        for name, array in arrays.statistics.items():
+            self.statistics[name].assign(array)
 
     def step(self, n: int) -> None:
         """A call returns when all of its graph has run, updates included, whether or not a result needs them."""

@@ -61,8 +61,8 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     settings = framework.variants[cell.variant].settings
     if cell.device != "cpu":
         raise Unsupported("only the CPU so far")
-    if cell.precision != "float32":
-        raise Unsupported("only float32 so far")
+    if cell.precision not in ("float32", "float64"):
+        raise Unsupported("only float32 and float64 so far")
     if settings.get("compile") and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
         raise Unsupported("torch.compile needs a C++ compiler, and none (CXX, g++, clang++) was found")
     return Network(workload, cell, arrays, settings)
@@ -80,14 +80,12 @@ class Network:
         self.training = cell.mode == "train"
         with torch.device("meta"):  # no weights are drawn only to be replaced, which takes seconds for 10^8 of them
             model = network(nodes, settings)
-        self.model = model.to_empty(device="cpu").train(self.training)
+        dtype = getattr(torch, cell.precision)
+        self.model = model.to_empty(device="cpu").to(dtype).train(self.training)
         self.parameters, self.statistics = named(nodes, self.model)
-        given = {**arrays.parameters, **arrays.statistics}
-        named_tensors = {id(tensor): name for name, tensor in {**self.parameters, **self.statistics}.items()}
-        for tensor in [*self.model.parameters(), *self.model.buffers()]:
-            name = named_tensors.get(id(tensor))  # None for what the contract has not: an LSTM's second bias, batch norm's count
-            tensor.detach().numpy()[...] = 0 if name is None else given[name]
+        self.start(arrays)
         self.input, self.labels = torch.tensor(arrays.input), torch.tensor(arrays.labels)
+        self.input = self.input.to(dtype) if self.input.is_floating_point() else self.input
         if settings.get("channels_last") and self.input.dim() == 4:
             self.model = self.model.to(memory_format=torch.channels_last)
             self.input = self.input.to(memory_format=torch.channels_last)
@@ -104,6 +102,13 @@ class Network:
         else:
             self.optimizer = torch.optim.SGD(self.model.parameters(), lr=workload.learning_rate)
             self.run = self.train
+
+    def start(self, arrays: Arrays) -> None:
+        given = {**arrays.parameters, **arrays.statistics}
+        names = {id(tensor): name for name, tensor in {**self.parameters, **self.statistics}.items()}
+        for tensor in [*self.model.parameters(), *self.model.buffers()]:
+            name = names.get(id(tensor))  # None for what the contract has not: an LSTM's second bias, batch norm's count
+            tensor.detach().numpy()[...] = 0 if name is None else given[name]
 
     def step(self, n: int) -> None:
         for _ in range(n):

@@ -194,9 +194,10 @@ def check(
     (`run` compares the full-size networks' parameter counts and first losses too.)
     """
     from harness import plan as planning
+    from harness.gate import PROOF_SECONDS
     from harness.lock import machine_to_ourselves
     from harness.plan import Plan
-    from harness.session import PROOF_SECONDS, Session
+    from harness.session import Session
     from reports import table
 
     tiny = planning.suites()["paper"].workloads
@@ -341,6 +342,8 @@ def _print_table(made: Any) -> None:
     _print_rich(table.to_rich(made))
     for line in made.verdicts:
         click.echo(line)
+    if made.proof:
+        click.echo(made.proof)
     for number, line in enumerate(made.footnotes, start=1):
         click.echo(f"[{number}] {line}")
 

@@ -13,7 +13,7 @@ Status = Literal["ok", "unsupported", "unequal", "out-of-memory", "timeout", "cr
 STATUSES: dict[str, str] = {
     "ok": "measured, and proven to be the same work",
     "unsupported": "the framework or this machine cannot do it",
-    "unequal": "it is not the same network or step: not timed",
+    "unequal": "it is not the same network, step, clock or thread count: no number",
     "out-of-memory": "it needs more memory than there is",
     "timeout": "it gave no answer in time",
     "crashed": "its process failed",
@@ -37,11 +37,32 @@ class Turn:
     wall_seconds: float
     cpu_seconds: float
     """Processor time of all threads of the worker during the turn."""
-    fence_seconds: float
-    """What a step(0) took right after: nearly nothing, or the fence leaks."""
+    ready_seconds: float
+    """How long its threads were running or ready to run, together: over the wall time, how many at once. 0 where not told."""
+    late_seconds: float
+    """By how much a step(0) and a reading right after took longer than a second time: nearly nothing, or the clock stopped
+    before the step had ended."""
     major_faults: int
     minor_faults: int
     involuntary_switches: int
+
+
+@dataclass(frozen=True)
+class Check:
+    """How far several things are from what they should be."""
+
+    error: float
+    """The largest, relative to the reference's value (of an update: to the update); infinite for what is missing or no number."""
+    where: str
+    """What is so far off: "conv1.weight after step 3", "loss after step 1"."""
+    share_of_bound: float
+    """The largest error over its own bound, perhaps of another thing: at most 1 passes."""
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """From its stored form."""
+        read: dict[str, Any] = {key: math.inf if value is None else value for key, value in data.items()}
+        return cls(**read)
 
 
 @dataclass(frozen=True)
@@ -60,7 +81,13 @@ class Round:
     first_step_seconds: float
     """Tracing and compiling included; never in an estimate."""
     losses: list[float]
-    """Of the first three steps, compared with the expected ones."""
+    """Of the first three steps."""
+    last_step: int
+    """How many steps the process had made at its end."""
+    last_loss: float | None
+    """Of its last step; None in inference."""
+    check: Check | None
+    """The process's losses and norms, first and last, against the expected ones; None where nobody judged."""
     peak_memory_bytes: int
     turns: list[Turn] = field(default_factory=list)
 
@@ -87,33 +114,35 @@ class Round:
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
         """From its stored form."""
-        return cls(**{**data, "turns": [Turn(**turn) for turn in data["turns"]]})
+        return cls(**{**data, "turns": [Turn(**turn) for turn in data["turns"]], "check": data["check"] and Check.of(data["check"])})
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The comparison of a tiny network with the float64 reference, and of the full-size one's parameter count and losses."""
+    """Why a cell's work is known to be the same as everybody's, or is known not to be."""
 
     equal: bool
     reason: str
     """Why it is not equal; empty if it is."""
-    max_relative_error: float
-    """Largest error of a gradient, an updated parameter or a loss, relative to the reference's."""
-    parameter: str
-    """Where it is: "conv1.weight after step 3", "loss after step 1"."""
-    worst_share_of_bound: float
-    """Largest error over its own bound: below 1 passes."""
+    tiny: Check
+    """The tiny network against the float64 reference: losses, gradients, updated parameters, statistics."""
     threads: int = 1
+    """With which the tiny network was proven."""
+    full_size: Check | None = None
+    """The network itself, in every process that was timed: losses, norms of gradients and of updates. None before the first."""
 
-    def to_json(self) -> dict[str, Any]:
-        """As stored: JSON has no infinity, so an error that is no number is null."""
-        return {key: None if value == math.inf else value for key, value in asdict(self).items()}
+    def with_full_size(self, check: Check) -> Self:
+        """One more process has been checked: the larger error and the larger share stay."""
+        if self.full_size is not None:
+            before, share = self.full_size, max(self.full_size.share_of_bound, check.share_of_bound)
+            check = replace(max(before, check, key=lambda c: c.error), share_of_bound=share)
+        return replace(self, full_size=check)
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
         """From its stored form."""
-        read: dict[str, Any] = {key: math.inf if value is None else value for key, value in data.items()}
-        return cls(**read)
+        full_size = Check.of(data["full_size"]) if data["full_size"] else None
+        return cls(**{**data, "tiny": Check.of(data["tiny"]), "full_size": full_size})
 
 
 @dataclass(frozen=True)
@@ -157,5 +186,13 @@ class Result:
 
 
 def plain(record: Any) -> dict[str, Any]:
-    """A record as JSON takes it."""
-    return asdict(record)
+    """A record as JSON takes it: it has no infinity, so an error that is no number is null."""
+
+    def taken(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: taken(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [taken(inner) for inner in value]
+        return None if value == math.inf else value
+
+    return dict(taken(asdict(record)))

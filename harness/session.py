@@ -5,10 +5,9 @@ What it does not know: the terminal. It reports through a `Watch`.
 
 import math
 import shutil
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,16 +15,16 @@ from typing import Any, Self
 import frameworks
 import workloads
 from frameworks import Cell
-from harness import environments, host, plan, proof
+from harness import environments, host, plan
 from harness.environments import Environment, EnvironmentProblem, cache_folder
-from harness.launcher import Launch, Worker, WorkerFailed, launch, log_tail
+from harness.gate import Failed, Gate, most_threads
+from harness.launcher import Launch, WorkerFailed, launch
 from harness.plan import Plan
-from harness.records import PROTOCOL, Proof, Result, Round, Status, plain
+from harness.records import PROTOCOL, Result, Round, Status, plain
 from harness.statistics import UNSTABLE_RATIO, estimate
 from harness.store import Store
-from harness.turns import SIDE_BY_SIDE, run_round
+from harness.turns import run_round
 from harness.watch import Silent, Watch
-from workloads.parameters import arrays
 
 TARGET_HALF_WIDTH = 0.02
 """Budget beyond the planned rounds goes to cells whose interval is wider than this share of the estimate."""
@@ -49,6 +48,7 @@ class Session:
             self.results.setdefault(cell, Result(cell))
         self.logs = Path(tempfile.mkdtemp(prefix="stepbench-logs-"))
         self.durations: dict[tuple[Cell, ...], float] = {}
+        self.gate = Gate(self._launch, self.logs, self.watch, most_threads(self.plan.cells))
 
     def __enter__(self) -> Self:
         return self
@@ -91,106 +91,21 @@ class Session:
 
     def prove(self) -> None:
         """Proves every framework, variant and mode on the tiny networks; what fails is not timed."""
-        wanted: dict[tuple[Any, ...], dict[str, list[Cell]]] = {}
-        for cell in self.plan.cells:
-            if not self.results[cell].settled():
-                workload = workloads.discover()[cell.workload]
-                name = workload.tiny.name if workload.tiny else workload.name
-                key = (cell.framework, cell.variant, cell.device, cell.precision, cell.mode)
-                wanted.setdefault(key, {}).setdefault(name, []).append(cell)
-        workers: dict[Any, Worker | None] = {}
-        try:
-            for place, (key, tiny_networks) in enumerate(wanted.items()):
-                self.watch.stage(f"proving equal work: {key[0]} {key[1]}")
-                for coming in list(wanted)[place : place + SIDE_BY_SIDE]:  # while one is proven the next imports its framework
-                    if coming not in workers:
-                        workers[coming] = self._begin_proof(next(iter(self._tiny_cells(coming, wanted[coming]).values())))
-                tiny_cells = self._tiny_cells(key, tiny_networks)
-                for name, outcome in self._prove_process(tiny_cells, workers[key]):
-                    for cell in tiny_networks[name]:
-                        self._record_proof(cell, outcome)
-                self.watch.advance(PROOF_SECONDS * len(tiny_networks))
-        finally:
-            for worker in workers.values():
-                if worker is not None:
-                    worker.end()
-
-    def _tiny_cells(self, key: tuple[Any, ...], tiny_networks: dict[str, list[Cell]]) -> dict[str, Cell]:
-        """The cells to prove, by network, with as many threads as will be timed at most."""
-        framework, variant, device, precision, mode = key
-        threads = max(cell.threads for cells in tiny_networks.values() for cell in cells)
-        known = workloads.discover()
-        return {name: Cell(name, framework, variant, device, threads, known[name].mini_batch, precision, mode) for name in tiny_networks}
-
-    def _begin_proof(self, cell: Cell) -> Worker | None:
-        """A worker that imports its framework; None if it cannot even start, which its proof will say."""
-        how = self._launch(cell)
-        try:
-            worker = Worker(how, self.logs / f"proof-{cell.framework}-{cell.variant}.log")
-        except WorkerFailed:
-            return None
-        worker.send(how.message(host.layout(cell.threads)))
-        return worker
-
-    def _prove_process(
-        self, tiny_cells: dict[str, Cell], begun: Worker | None
-    ) -> Iterator[tuple[str, Proof | tuple[WorkerFailed, list[str]]]]:
-        """One worker for all networks, which is building the first; a new one for the rest after one that failed."""
-        worker = begun
-        try:
-            for name, cell in tiny_cells.items():
-                how = self._launch(cell)
-                log = self.logs / f"proof-{cell.framework}-{cell.variant}.log"
-                try:
-                    if worker is None:
-                        log.unlink(missing_ok=True)
-                        worker = Worker(how, log)
-                    elif begun is not None:
-                        worker.receive()
-                    begun = None
-                    yield name, proof.prove_tiny(worker, how)
-                except WorkerFailed as failure:
-                    if worker is not None:
-                        worker.end()
-                    worker = begun = None
-                    yield name, (failure, log_tail(log))
-        finally:
-            if worker is not None:
-                worker.end()
-
-    def _record_proof(self, cell: Cell, outcome: Proof | tuple[WorkerFailed, list[str]]) -> None:
-        how = self._launch(cell)
-        environment = {k: v for k, v in plain(how.environment).items() if k not in ("framework", "folder", "python")}
-        known = {"environment": {**environment, "variables": how.variables}, "command": how.command()}
-        self.results[cell] = self.results[cell].but(**known)
-        if isinstance(outcome, Proof):
-            self.results[cell] = self.results[cell].but(proof=outcome)
+        live = [cell for cell in self.plan.cells if not self.results[cell].settled()]
+        for cell in live:
+            how = self._launch(cell)
+            environment = {k: v for k, v in plain(how.environment).items() if k not in ("framework", "folder", "python")}
+            known = {"environment": {**environment, "variables": how.variables}, "command": how.command()}
+            self.results[cell] = self.results[cell].but(**known)
+        for cell, outcome in self.gate.prove(live):
+            if isinstance(outcome, Failed):
+                reason = f"in the proof of equal work: {outcome.failure.reason}"
+                self._settle([cell], outcome.failure.status, reason, log=tuple(outcome.log))
+                continue
+            before = self.results[cell].proof  # of a run that is resumed
+            self.results[cell] = self.results[cell].but(proof=replace(outcome, full_size=before.full_size if before else None))
             if not outcome.equal:
                 self._settle([cell], "unequal", outcome.reason)
-        else:
-            failure, log = outcome
-            self._settle([cell], failure.status, f"in the proof of equal work: {failure.reason}", log=tuple(log))
-
-    def expectation(self, cell: Cell) -> proof.FullSize:
-        """What the cell's full-size network must show, from the reference in the harness's own Python."""
-        workload = workloads.discover()[cell.workload]
-        folder = cache_folder() / "arrays"
-        own = Environment("numpy", Path(sys.executable), None, "harness", "the harness's own", {}, "")
-        threads = len(host.layout(host.facts()["physical_cores"]))
-
-        def first_losses(dtype: str) -> list[float]:
-            self.watch.stage(f"expected losses of {workload.title} in {dtype}")
-            reference = cell._replace(framework="numpy", variant="default", threads=threads, precision=dtype)
-            worker = Worker(launch(reference, own, arrays=str(folder), timeout=3600.0), self.logs / "reference.log")
-            try:
-                worker.ask(worker.launch.message(host.layout(threads)))
-                return list(worker.ask({"do": "warm_up", "n": 3, "mode": "train"})["losses"])
-            finally:
-                worker.end()
-
-        arrays(workload, cell.mini_batch, cache=str(folder))
-        key = proof.fingerprint(workload, cell.mini_batch)
-        return proof.full_size(workload, cell.mini_batch, cell.mode, cache_folder() / "expected" / f"{key}.json", first_losses)
 
     def measure(self, save: Callable[[Sequence[Result]], None], deadline: float) -> None:
         """The rounds; `save` is called with the changed results after each. `deadline` is of time.monotonic()."""
@@ -216,7 +131,7 @@ class Session:
             return
         begin, whole = time.monotonic(), not any(self.results[cell].parts(number) for cell in group)
         try:
-            expectation = self.expectation(group[0])
+            self.gate.expect(group[0])
         except (WorkerFailed, MemoryError) as error:
             status: Status = error.status if isinstance(error, WorkerFailed) else "out-of-memory"
             reason = error.reason if isinstance(error, WorkerFailed) else str(error)
@@ -231,7 +146,7 @@ class Session:
         while waiting:
             link = self._link([cell for cell in group if cell not in crowded_out], number)
             part = plan.next_part(waiting, need, MEMORY_SHARE * host.available_memory(), link)
-            outcome = self._part(part, group, number, expectation)
+            outcome = self._part(part, group, number)
             failed = {cell for cell in part if self._crowded_out(part, outcome[cell])}
             crowded_out |= failed
             for cell in part:
@@ -243,7 +158,7 @@ class Session:
             self.durations[group] = time.monotonic() - begin
         self.watch.advance(plan.group_seconds(self.plan, group))
 
-    def _part(self, part: tuple[Cell, ...], group: tuple[Cell, ...], number: int, expectation: proof.FullSize) -> dict[Cell, Any]:
+    def _part(self, part: tuple[Cell, ...], group: tuple[Cell, ...], number: int) -> dict[Cell, Any]:
         """Those of a group that take turns together, as `run_round` gives it."""
         key = 1 + max((i for cell in group for i in self.results[cell].parts(number)), default=-1)
         first = group[0]
@@ -252,7 +167,7 @@ class Session:
         self.watch.stage(title + ("" if whole else f", part {key + 1}"))
         launches = [self._launch(cell) for cell in sorted(part, key=self._start_seconds, reverse=True)]
         seed = f"{self.plan.seed}/{number}/{key}/{first.key}"
-        return run_round(launches, (number, key), expectation, self.plan.pace, seed, self.logs, self.watch.tick)
+        return run_round(launches, (number, key), self.gate, self.plan.pace, seed, self.logs, self.watch.tick)
 
     def _start_seconds(self, cell: Cell) -> float:
         """How long the cell's worker took to start, as far as is known: the slowest start first, so that none is waited for."""
@@ -305,15 +220,16 @@ class Session:
 MEMORY_SHARE = 0.9
 """Of what is available, for the workers that stand side by side."""
 
-PROOF_SECONDS = 3.0
-"""For the progress bar: one tiny network in one framework."""
-
 
 def after(result: Result, outcome: Any) -> Result:
     """A result after one more round: the round added, or the reason why there is none."""
     if not isinstance(outcome, Round):
-        return result.but(status=outcome.failure.status, reason=outcome.failure.reason, log=tuple(outcome.log))
-    result = result.but(rounds=(*result.rounds, outcome))
+        failure = outcome.failure
+        unequal = failure.status == "unequal" and result.proof is not None
+        proven = replace(result.proof, equal=False, reason=failure.reason) if result.proof and unequal else result.proof
+        return result.but(status=failure.status, reason=failure.reason, log=tuple(outcome.log), proof=proven)
+    proven = result.proof.with_full_size(outcome.check) if result.proof and outcome.check else result.proof
+    result = result.but(rounds=(*result.rounds, outcome), proof=proven)
     found = estimate(result.seconds_by_round)
     if found.low is not None and found.high is not None and found.high / found.low > UNSTABLE_RATIO:
         spread = f"{found.low:.3g} to {found.high:.3g} s"

@@ -17,7 +17,7 @@ from platformdirs import user_data_path
 from frameworks import Cell
 from harness.records import Proof, Result, Round, plain
 
-SCHEMA = 3
+SCHEMA = 4
 """Version of the tables; a store of another version is not written to."""
 
 meta = sql.MetaData()
@@ -229,7 +229,7 @@ def _columns(result: Result) -> dict[str, Any]:
         **result.cell._asdict(),
         "status": result.status,
         "reason": result.reason,
-        "proof": result.proof.to_json() if result.proof else None,
+        "proof": plain(result.proof) if result.proof else None,
         "environment": result.environment,
         "command": result.command,
         "log": list(result.log),

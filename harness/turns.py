@@ -15,13 +15,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from frameworks import Cell
 from harness import host
 from harness.launcher import Launch, Worker, WorkerFailed, log_tail
-from harness.proof import FullSize
-from harness.records import Round, Turn
+from harness.records import Check, Round, Turn
+from harness.trajectory import Readings
 
 SIDE_BY_SIDE = 2
 """Workers that start at once even if each wants all processors: importing a framework keeps one busy."""
@@ -40,6 +40,19 @@ class Pace:
     """A turn measures as many steps as fill this, and at least one."""
 
 
+class Judge(Protocol):
+    """Who tells whether a competitor does the network's work: the gate."""
+
+    def first_steps(self, cell: Cell, parameter_count: int, losses: list[float]) -> str:
+        """What is wrong with a network's first losses; empty if nothing is. Called while workers stand still or start."""
+
+    def repeats(self, cell: Cell, steps: int) -> int:
+        """How many of its first steps (0, 1 or 3) a process that has made so many is to repeat at its end, starting over."""
+
+    def at_the_end(self, competitors: "list[Competitor]") -> None:
+        """Judges all that have been measured; called when every worker has ended. Sets `check`, or `failure`."""
+
+
 @dataclass
 class Competitor:
     """One cell in a round: its worker, what it has shown so far, or why it is out."""
@@ -47,10 +60,20 @@ class Competitor:
     launch: Launch
     worker: Worker | None = None
     built: dict[str, Any] = field(default_factory=dict)
-    warm_up_seconds: list[float] = field(default_factory=list)
+    first_step_seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
     """Of its first three steps: the one at the start, and the two of its first turn."""
     turns: list[Turn] = field(default_factory=list)
+    steps: int = 0
+    """That its process has made."""
+    last: Readings | None = None
+    """After the last of them."""
+    last_loss: float | None = None
+    repeated: dict[int, Readings] = field(default_factory=dict)
+    """After its first and third step, when it started over."""
+    late_seconds: float | None = None
+    """As a turn has it, of a last step in inference, after which the logits are read; in training a turn reads the loss."""
+    check: Check | None = None
     peak: int = 0
     failure: WorkerFailed | None = None
     log: list[str] = field(default_factory=list)
@@ -63,37 +86,34 @@ class Competitor:
             self.log = log_tail(self.worker.log)
 
 
-def _warm_up(cell: Cell) -> dict[str, Any]:
-    return {"do": "warm_up", "n": 1, "mode": cell.mode}
+def _warm_up(cell: Cell, n: int = 1) -> dict[str, Any]:
+    return {"do": "warm_up", "n": n, "mode": cell.mode}
 
 
-def _warmed(competitor: Competitor, reply: dict[str, Any], expectation: FullSize | None) -> None:
-    """Takes the answer to a warm-up step. Raises WorkerFailed where it shows another network than the expected one."""
-    competitor.warm_up_seconds += reply["seconds"]
-    competitor.peak = max(competitor.peak, reply["peak_memory_bytes"])
-    _compare(competitor, reply["losses"], expectation)
-
-
-def _compare(competitor: Competitor, losses: list[float], expectation: FullSize | None) -> None:
-    """Parameter count and first losses against the expected ones."""
+def _compare(competitor: Competitor, losses: list[float], judge: Judge | None) -> None:
+    """Parameter count and first losses against the expected ones. Raises WorkerFailed where it is another network."""
     competitor.losses += losses
-    failure = expectation.failure(competitor.built["parameter_count"], competitor.losses) if expectation else ""
+    cell, count = competitor.launch.cell, competitor.built["parameter_count"]
+    failure = judge.first_steps(cell, count, competitor.losses) if judge else ""
     if failure:
         raise WorkerFailed("unequal", failure)
 
 
-def _stage(competitor: Competitor, expectation: FullSize | None) -> dict[str, Any] | None:
+def _stage(competitor: Competitor, judge: Judge | None) -> dict[str, Any] | None:
     """Takes one answer of a worker that is starting, and gives its next message; None when it is ready for turns."""
     assert competitor.worker is not None
     reply = competitor.worker.receive()
     if not competitor.built:
         competitor.built = reply
         return _warm_up(competitor.launch.cell)
-    _warmed(competitor, reply, expectation)
+    competitor.first_step_seconds = reply["seconds"][0]
+    competitor.peak = reply["peak_memory_bytes"]
+    competitor.steps = 1
+    _compare(competitor, reply["losses"], judge)
     return None
 
 
-def start(competitors: list[Competitor], expectation: FullSize | None, logs: Path) -> None:
+def start(competitors: list[Competitor], judge: Judge | None, logs: Path) -> None:
     """Starts and builds every competitor and lets it make its first step; at its end all that have not failed stand still.
 
     As many at a time as there are processors for, so that build and first-step times are hardly disturbed.
@@ -123,7 +143,7 @@ def start(competitors: list[Competitor], expectation: FullSize | None, logs: Pat
             competitor, cpus = running[descriptor]
             assert competitor.worker is not None
             try:
-                message = _stage(competitor, expectation)
+                message = _stage(competitor, judge)
                 if message:
                     competitor.worker.send(message)
                     continue
@@ -138,7 +158,7 @@ def take_turns(
     competitors: list[Competitor],
     pace: Pace,
     seed: str,
-    expectation: FullSize | None = None,
+    judge: Judge | None = None,
     tick: Callable[[], None] = lambda: None,
 ) -> None:
     """Laps of turns among the competitors that still stand.
@@ -154,7 +174,7 @@ def take_turns(
     while ready and (lap < pace.laps or (spent < pace.seconds and lap < pace.most_laps)):
         for place, competitor in enumerate(ready if lap % 2 == 0 else ready[::-1]):
             try:
-                spent += _turn(competitor, pace, lap, place, expectation)
+                spent += _turn(competitor, pace, lap, place, judge)
             except WorkerFailed as failure:
                 competitor.fail(failure)
             tick()
@@ -162,7 +182,7 @@ def take_turns(
         lap += 1
 
 
-def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, expectation: FullSize | None) -> float:
+def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge | None) -> float:
     """One turn: a step that is not measured, then those that are. Gives the seconds that the latter took.
 
     The first turn measures one step only, so that its losses are those of the network's second and third step.
@@ -174,20 +194,48 @@ def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, expectation:
     worker.resume()
     settling = worker.receive()
     n = 1 if lap == 0 else min(10_000, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
-    reply = worker.ask({**warm_up, "do": "steps", "n": n})
+    reply = worker.ask(_steps(competitor.launch.cell, n))
     worker.pause()
+    competitor.steps += 1 + n
     losses = [*settling["losses"], *reply.pop("losses")]
     if lap == 0:
-        _compare(competitor, losses, expectation)
+        _compare(competitor, losses, judge)
+    competitor.last_loss = losses[-1] if losses else None
     competitor.peak = max(competitor.peak, settling["peak_memory_bytes"], reply.pop("peak_memory_bytes"))
     competitor.turns.append(Turn(lap=lap, place=place, settling_seconds=settling["seconds"][0], **reply))
     return float(reply["wall_seconds"])
 
 
+def _steps(cell: Cell, n: int) -> dict[str, Any]:
+    return {"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None}
+
+
+def finish(competitor: Competitor, judge: Judge | None) -> None:
+    """The last readings of a worker that has had its turns, of the very object that was timed; nothing is timed any more."""
+    worker, cell = competitor.worker, competitor.launch.cell
+    assert worker is not None
+    norms = {"do": "norms", "mode": cell.mode}
+
+    def go_on(n: int) -> Readings:
+        losses = worker.ask(_warm_up(cell, n))["losses"]
+        return Readings(losses[-1], worker.ask(norms)["norms"])
+
+    worker.resume()
+    if cell.mode == "infer":
+        competitor.late_seconds = worker.ask({"do": "steps", "n": 1, "read": "logits"})["late_seconds"]
+    competitor.last = Readings(competitor.last_loss, worker.ask(norms)["norms"])
+    repeats = judge.repeats(cell, competitor.steps) if judge else 0
+    if repeats:
+        worker.ask({"do": "start"})
+        competitor.repeated[1] = go_on(1)
+    if repeats == 3:
+        competitor.repeated[3] = go_on(2)
+
+
 def run_round(
     launches: list[Launch],
     key: tuple[int, int],
-    expectation: FullSize | None,
+    judge: Judge | None,
     pace: Pace,
     seed: str,
     logs: Path,
@@ -200,12 +248,21 @@ def run_round(
     competitors = [Competitor(launch) for launch in launches]
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
-        start(competitors, expectation, logs)
-        take_turns(competitors, pace, seed, expectation, tick)
+        start(competitors, judge, logs)
+        take_turns(competitors, pace, seed, judge, tick)
+        for competitor in competitors:
+            try:
+                if competitor.failure is None and competitor.worker is not None:
+                    finish(competitor, judge)
+                    competitor.worker.end()
+            except WorkerFailed as failure:
+                competitor.fail(failure)
     finally:
         for competitor in competitors:
             if competitor.worker is not None:
                 competitor.worker.end()
+    if judge:
+        judge.at_the_end([c for c in competitors if c.failure is None])
     return {c.launch.cell: c if c.failure else _record(c, key, started) for c in competitors}
 
 
@@ -217,8 +274,11 @@ def _record(competitor: Competitor, key: tuple[int, int], started: str) -> Round
         cpus=host.layout(competitor.launch.cell.threads),
         load_seconds=competitor.built["load_seconds"],
         build_seconds=competitor.built["build_seconds"],
-        first_step_seconds=competitor.warm_up_seconds[0],
+        first_step_seconds=competitor.first_step_seconds,
         losses=competitor.losses,
+        last_step=competitor.steps,
+        last_loss=competitor.last_loss,
+        check=competitor.check,
         peak_memory_bytes=competitor.peak,
         turns=competitor.turns,
     )

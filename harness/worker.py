@@ -8,6 +8,7 @@ By hand: `python worker.py --steps 10 '<the build message, as "stepbench show CE
 """
 
 import json
+import math
 import os
 import sys
 import time
@@ -16,6 +17,9 @@ if os.path.basename(__file__) == os.path.basename(sys.argv[0]):
     sys.path.pop(0)  # this folder must not hide modules of the standard library
 
 OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "out of memory", "resource_exhausted", "memoryerror")
+
+
+BLOCK = 2**16  # values; 256 KiB in float32
 
 
 def import_by_path(name, path):
@@ -36,7 +40,7 @@ class Worker:
     """The verbs of the protocol; each takes its message and gives back the answer."""
 
     def __init__(self):
-        self.built = None
+        self.built = self.arrays = None
         self.clock = time.perf_counter
 
     def build(self, message):
@@ -53,6 +57,8 @@ class Worker:
         for package in ("workloads", "frameworks"):
             if package not in sys.modules:
                 import_by_path(package, message[package])
+        import numpy
+
         import workloads.parameters
         from frameworks import Cell
 
@@ -61,11 +67,13 @@ class Worker:
         if workload.tiny is not None and workload.tiny.name == message["cell"]["workload"]:
             workload = workload.tiny
         cell = Cell(**message["cell"])
-        arrays = workloads.parameters.arrays(workload, cell.mini_batch, cache=message.get("arrays"))
-        loaded = self.clock()
         self.built = None  # free what was built before
-        self.built = framework.build(workload, cell, arrays)
-        del arrays
+        self.arrays = workloads.parameters.arrays(workload, cell.mini_batch, cache=message.get("arrays"))
+        loaded = self.clock()
+        own = self.arrays._replace(input=numpy.array(self.arrays.input), labels=numpy.array(self.arrays.labels))
+        self.built = framework.build(workload, cell, own)
+        own.input.fill(1)  # whoever reads the host's arrays in a step works on other data from now on
+        own.labels.fill(0)
         seconds = self.clock() - loaded
         reset_peak_memory()
         return {
@@ -87,29 +95,48 @@ class Worker:
         return {"seconds": seconds, "losses": losses, "peak_memory_bytes": peak_memory()}
 
     def steps(self, message):
-        """A turn: n steps, each timed by itself from call to fence; then the last one's loss."""
+        """A turn: n steps, each timed by itself from call to fence; then a reading ("loss", "logits" or none) of the last."""
         clock, step = self.clock, self.built.step
         seconds = []
-        before, cpu, begin = usage(), time.process_time(), clock()
+        before, ready, cpu, begin = usage(), ready_seconds(), time.process_time(), clock()
         for _ in range(message["n"]):
             start = clock()
             step(1)
             seconds.append(clock() - start)
-        wall, cpu, after = clock() - begin, time.process_time() - cpu, usage()
-        start = clock()
-        step(0)
-        fence = clock() - start
+        wall, cpu, ready, after = clock() - begin, time.process_time() - cpu, ready_seconds() - ready, usage()
+        peak = peak_memory()
+        late = []
+        for _ in range(2):  # what the first takes longer than the second was not there yet when the clock stopped
+            start = clock()
+            step(0)
+            found = self.built.read(message["read"]) if message["read"] else None
+            late.append(clock() - start)
         return {
             "seconds": seconds,
             "wall_seconds": wall,
             "cpu_seconds": cpu,
-            "fence_seconds": fence,
-            "losses": [float(self.built.read("loss"))] if message["mode"] == "train" else [],
+            "ready_seconds": ready,
+            "late_seconds": max(0.0, late[0] - late[1]),
+            "losses": [float(found)] if message["read"] == "loss" else [],
             "major_faults": after[0] - before[0],
             "minor_faults": after[1] - before[1],
             "involuntary_switches": after[2] - before[2],
-            "peak_memory_bytes": peak_memory(),
+            "peak_memory_bytes": peak,
         }
+
+    def start(self, message):
+        """Puts the initial parameters back in place: the next step is the first again, of the very object that was timed."""
+        self.built.start(self.arrays)
+        return {"started": True}
+
+    def norms(self, message):
+        """How far each parameter has moved from its start, or how large the logits are: Euclidean norms, null for what is
+        missing, misshapen or not finite."""
+        if message["mode"] == "infer":
+            logits = self.built.read("logits")
+            return {"norms": {"logits": distance(logits, logits.shape, None)}}
+        found = self.built.read("parameters")
+        return {"norms": {name: distance(found.get(name), start.shape, start) for name, start in self.arrays.parameters.items()}}
 
     def read(self, message):
         """Arrays go to an .npz file, numbers into the answer."""
@@ -123,6 +150,21 @@ class Worker:
         return {"value": None}
 
 
+def distance(found, shape, start):
+    """Norm of an array, less another if one is given, in blocks that fit into a cache, added up in double precision."""
+    import numpy
+
+    if found is None or found.shape != shape:
+        return None
+    found, total = found.reshape(-1), 0.0
+    start = None if start is None else start.reshape(-1)
+    for i in range(0, len(found), BLOCK):
+        block = found[i : i + BLOCK]
+        block = block if start is None else block - start[i : i + BLOCK]
+        total += float(numpy.dot(block, block))
+    return math.sqrt(total) if total < math.inf else None
+
+
 def usage():
     """Major faults, minor faults, involuntary context switches so far, of all threads."""
     try:
@@ -131,6 +173,21 @@ def usage():
         return (0, 0, 0)
     now = resource.getrusage(resource.RUSAGE_SELF)
     return (now.ru_majflt, now.ru_minflt, now.ru_nivcsw)
+
+
+def ready_seconds():
+    """For how long all threads that live now have run or been ready to run, together (Linux; else 0)."""
+    total = 0
+    try:
+        for task in os.listdir("/proc/self/task"):
+            try:
+                with open("/proc/self/task/{}/schedstat".format(task)) as file:
+                    total += sum(map(int, file.read().split()[:2]))  # nanoseconds on a processor, and waiting for one
+            except OSError:
+                continue  # it has just ended
+    except OSError:
+        pass
+    return total * 1e-9
 
 
 def reset_peak_memory():
@@ -207,7 +264,7 @@ def by_hand(message, n):
     for request in (
         message,
         {"do": "warm_up", "n": 3, "mode": message["cell"]["mode"]},
-        {"do": "steps", "n": n, "mode": message["cell"]["mode"]},
+        {"do": "steps", "n": n, "read": "loss" if message["cell"]["mode"] == "train" else None},
     ):
         reply = answer(worker, request)
         print(json.dumps(reply))

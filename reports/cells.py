@@ -1,21 +1,14 @@
 """One flat object per cell, as `--format json` prints it and every other report reads it (schema: cell.schema.json)."""
 
-import math
 from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 import frameworks
 import workloads
-from harness.records import Result
+from harness.records import Result, plain
 from harness.statistics import estimate
 from workloads import cost
-
-SPARE_THREADS = 0.1
-"""A cell that keeps more processors busy than its threads and this is marked: its thread count was not kept."""
-
-LEAST_FENCE, FENCE_SHARE = 1e-3, 0.02
-"""A step(0) right after a turn that takes longer than this (seconds, share of a step) shows that a step had not ended."""
 
 ONE_ROUND = "one round: no interval"
 
@@ -48,25 +41,18 @@ def cell_object(result: Result) -> dict[str, Any]:
 
 
 def equal_work(result: Result) -> dict[str, Any] | None:
-    """The proof's largest error and where it is; null for an error that is no number (NaN, a missing parameter)."""
+    """The proof: largest errors and their places; null for an error that is no number (NaN, a missing parameter)."""
     if result.proof is None:
         return None
-    error = result.proof.max_relative_error
-    return {"max_relative_error": error if math.isfinite(error) else None, "parameter": result.proof.parameter}
+    found = plain(result.proof)
+    return {key: found[key] for key in ("equal", "tiny", "full_size")}
 
 
 def marks(result: Result) -> list[str]:
     """What a reader must know about a number that is shown."""
     found = []
-    if result.rounds:
-        busy = median(r.cpu_per_wall for r in result.rounds)
-        if busy > result.cell.threads + SPARE_THREADS:
-            found.append(f"kept {busy:.2f} processors busy, more than its {result.cell.threads} thread(s)")
-        fence, step = (median(x) for x in zip(*((t.fence_seconds, median(t.seconds)) for r in result.rounds for t in r.turns), strict=True))
-        if fence > max(LEAST_FENCE, FENCE_SHARE * step):
-            found.append(f"waited {fence:.2g} s more right after its steps: their times may be too short")
-        if len(result.seconds_by_round) == 1 and result.status == "ok":
-            found.append(ONE_ROUND)
+    if len(result.seconds_by_round) == 1 and result.status == "ok":
+        found.append(ONE_ROUND)
     return found
 
 

@@ -45,6 +45,8 @@ class Table:
     """Workload, framework, an entry a column."""
     footnotes: list[str]
     verdicts: list[str]
+    proof: str
+    """How far apart the cells' work is at most."""
 
 
 def seconds(value: float) -> str:
@@ -114,7 +116,25 @@ def make(results: Sequence[Result]) -> Table:
             footnotes.append(describe(found_module.framework, variant))
     modes = {r.cell.mode for r in results}
     title = "Seconds per mini-batch" + (", inference" if modes == {"infer"} else ", training" if modes == {"train"} else "")
-    return Table(title, columns, rows, footnotes, verdicts(results))
+    return Table(title, columns, rows, footnotes, verdicts(results), worst(results))
+
+
+def worst(results: Sequence[Result]) -> str:
+    """The largest errors of all proofs of cells that have a number, in one line."""
+    proven = [r for r in results if r.proof is not None and r.status == "ok"]
+    if not proven:
+        return ""
+
+    def largest(size: str) -> str:
+        found = [(r, getattr(r.proof, size)) for r in proven if getattr(r.proof, size) is not None]
+        if not found:
+            return ""
+        r, check = max(found, key=lambda pair: pair[1].error)
+        share = max(c.share_of_bound for _, c in found)
+        where = f"{label(r)}, {workload_title(r.cell.workload)}, {check.where}"
+        return f"; {size.replace('_', ' ')}: {check.error:.1e} at most ({where}), {share:.2f} of its bound at most"
+
+    return f"Equal work: {len(proven)} cells proven, errors relative to the float64 reference" + largest("tiny") + largest("full_size")
 
 
 def describe(framework: frameworks.Framework, variant: str) -> str:
@@ -209,7 +229,7 @@ def to_markdown(table: Table) -> str:
     lines += [
         "| " + " | ".join([workload, framework, *(_text(e, "**") for e in entries)]) + " |" for workload, framework, entries in table.rows
     ]
-    lines += ["", LEGEND, ""]
+    lines += ["", LEGEND, "", *([table.proof, ""] if table.proof else [])]
     lines += [f"- {verdict}" for verdict in table.verdicts] + [""]
     lines += [f"- [{n}] {text}" for n, text in enumerate(table.footnotes, start=1)]
     return "\n".join(lines).rstrip() + "\n"
@@ -238,9 +258,12 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
     for found in objects(results):
         found["versions"] = json.dumps(found["versions"])
         found["marks"] = "; ".join(found["marks"])
-        for nested, keys in (("seconds_per_step", ("estimate", "low", "high")), ("equal_work", ("max_relative_error", "parameter"))):
-            values = found.pop(nested) or {}
-            found |= {f"{nested}.{key}": values.get(key) for key in keys}
+        proven = found.pop("equal_work") or {}
+        checks = {f"equal_work.{size}": proven.get(size) for size in ("tiny", "full_size")}
+        nested = {"seconds_per_step": found.pop("seconds_per_step"), **checks}
+        for name, values in nested.items():
+            keys = ("estimate", "low", "high") if name == "seconds_per_step" else ("error", "where", "share_of_bound")
+            found |= {f"{name}.{key}": (values or {}).get(key) for key in keys}
         rows.append(found)
     return pd.DataFrame(rows)
 
@@ -264,7 +287,7 @@ def proofs(results: Sequence[Result]) -> RichTable:
         else:
             verdict = "equal" if r.proof.equal else escape(f"UNEQUAL: {r.proof.reason}")
             shown.add_row(
-                label(r), workload, verdict, f"{r.proof.max_relative_error:.1e}", r.proof.parameter, f"{r.proof.worst_share_of_bound:.2f}"
+                label(r), workload, verdict, f"{r.proof.tiny.error:.1e}", r.proof.tiny.where, f"{r.proof.tiny.share_of_bound:.2f}"
             )
     return shown
 
@@ -275,7 +298,12 @@ def record(result: Result) -> str:
     lines = [cell.key, f"status       {result.status}" + (f": {result.reason}" if result.reason else "")]
     if result.proof:
         word = "equal" if result.proof.equal else f"UNEQUAL: {result.proof.reason}"
-        lines.append(f"equal work   {word}; largest error {result.proof.max_relative_error:.1e} at {result.proof.parameter}")
+        lines.append(f"equal work   {word}")
+        for size, check in (("tiny network", result.proof.tiny), ("full size", result.proof.full_size)):
+            if check is not None:
+                lines.append(
+                    f"  {size:12} largest error {check.error:.1e} ({check.where}); {check.share_of_bound:.2f} of its bound at most"
+                )
     module = frameworks.discover().get(cell.framework)
     if module and cell.variant in module.framework.variants:
         lines.append(f"variant      {describe(module.framework, cell.variant)}")

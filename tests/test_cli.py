@@ -75,7 +75,7 @@ def test_check_prints_errors_and_fails_on_unequal_work(stepbench):
     assert bad.returncode == 1
     (cell,) = json.loads(bad.stdout)
     assert cell["status"] == "unequal"
-    assert cell["equal_work"]["max_relative_error"] == pytest.approx(0.5, abs=0.1)
+    assert cell["equal_work"]["tiny"]["error"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_interrupt_and_resume(stepbench, tmp_path):

@@ -14,7 +14,7 @@ FAULTS = {
     "leaves": ("crashed", "ended with exit code 0 without an answer"),
     "babbles": ("crashed", "wrote nonsense into its pipe"),
     "hungry": ("out-of-memory", "MemoryError"),
-    "wrong": ("unequal", "of its update"),
+    "wrong": ("unequal", "every update is 0.5 times the expected one"),
 }
 
 
@@ -66,7 +66,7 @@ def test_a_failed_worker_leaves_its_last_words(cells):
     assert any("null was asked to fail" in line for line in cells[1]["raises"].log)
 
 
-def test_too_many_threads_are_marked(stepbench):
+def test_too_many_threads_are_refused(stepbench):
     """A cell that leaves its processors is seen by its CPU time, on machines that have more than one."""
     from harness import host
 
@@ -75,10 +75,10 @@ def test_too_many_threads_are_marked(stepbench):
     for _ in range(5):  # a neighbour may take the second processor for a while
         done = stepbench("run", "--suite", "tiny", "-w", "fcn-5-tiny", "-f", "null", "--variant", "greedy", "--rounds", "1", "--json")
         (cell,) = json.loads(done.stdout)
-        if cell["cpu_per_wall"] > 1.1:
+        if cell["status"] == "unequal":
             break
-    assert cell["cpu_per_wall"] > 1.1
-    assert "more than its 1 thread(s)" in cell["marks"][0]
+    assert (cell["status"], cell["seconds_per_step"]) == ("unequal", None)
+    assert "processors busy, more than its 1 thread(s)" in cell["reason"]
 
 
 def test_unstable(stepbench):
@@ -109,9 +109,10 @@ def test_a_reference_that_cannot_be_computed_costs_its_group_only(stepbench):
 
 def test_a_full_size_network_of_another_size_is_unequal():
     """The second half of the proof: parameter count and first losses."""
-    from harness.proof import FullSize
+    from harness.trajectory import Readings, Trajectory
 
-    wanted = FullSize(100, [2.0, 1.0], [1e-7, 1e-6])
+    exact, rounded = ([Readings(loss, {}) for loss in losses] for losses in ((2.0, 1.0), (2.0 + 2e-7, 1.0 + 1e-6)))
+    wanted = Trajectory(100, tuple(exact), tuple(rounded))
     assert wanted.failure(100, [2.0, 1.0]) == ""
     assert wanted.failure(100, [2.0001, 1.0002]) == ""
     assert wanted.failure(90, [2.0, 1.0]) == "trains 90 parameters, not 100"

@@ -9,15 +9,18 @@ import sys
 import pytest
 
 from frameworks import Cell
-from harness.records import PROTOCOL, Proof, Result, Round, Turn
+from harness.records import PROTOCOL, Check, Proof, Result, Round, Turn
 from harness.store import Store, StoreProblem
 
 CELL = Cell("fcn-5", "torch", "tuned", "cpu", 2, 64)
-TURN = Turn(0, 1, 0.6, [0.5, 0.25], 0.8, 0.7, 1e-6, 0, 3, 1)
+TURN = Turn(0, 1, 0.6, [0.5, 0.25], 0.8, 0.7, 0.75, 1e-6, 0, 3, 1)
+
+
+CHECK = Check(1e-6, "loss after step 1", 0.1)
 
 
 def a_round(number):
-    return Round(number, 0, "2026-01-01T00:00:00+00:00", [0, 1], 1.5, 0.5, 2.0, [1.0, 0.9, 0.8], 10**9, [TURN])
+    return Round(number, 0, "2026-01-01T00:00:00+00:00", [0, 1], 1.5, 0.5, 2.0, [1.0, 0.9, 0.8], 7, 0.5, CHECK, 10**9, [TURN])
 
 
 @pytest.fixture
@@ -29,9 +32,7 @@ def test_what_is_written_is_read_back(store):
     """Every field of every record, step times too."""
     run = store.begin({"cells": []}, {"kernel": "6"}, PROTOCOL, [CELL])
     assert [r.status for r in store.results(run)] == ["unfinished"]
-    result = Result(
-        CELL, "ok", "", (a_round(1),), Proof(True, "", 1e-6, "loss after step 1", 0.1, 2), {"digest": "abc"}, "python x", ("line",)
-    )
+    result = Result(CELL, "ok", "", (a_round(1),), Proof(True, "", CHECK, 2, CHECK), {"digest": "abc"}, "python x", ("line",))
     store.save(run, [result])
     store.save(run, [result.but(rounds=(a_round(1), a_round(2)))])
     (read,) = Store(store.location).results(run)
@@ -42,7 +43,7 @@ def test_what_is_written_is_read_back(store):
 def test_an_infinite_error_is_stored_as_null(store):
     """JSON has no infinity: other databases refuse it."""
     run = store.begin({}, {}, PROTOCOL, [CELL])
-    proof = Proof(False, "dense1.bias is off", float("inf"), "dense1.bias", float("inf"))
+    proof = Proof(False, "dense1.bias is off", Check(float("inf"), "dense1.bias", float("inf")))
     store.save(run, [Result(CELL, "unequal", "dense1.bias is off", proof=proof)])
     with store.engine.connect() as connection:
         assert "Infinity" not in connection.exec_driver_sql("select proof from results").scalar()
@@ -113,7 +114,7 @@ def test_another_schema_is_not_touched(store):
     """A newer stepbench's store is left alone."""
     with store.engine.begin() as connection:
         connection.exec_driver_sql("update info set value = '999'")
-    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 3"):
+    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 4"):
         Store(store.location, create=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import reports
 from frameworks import Cell
-from harness.records import Proof, Result, Round, Turn
+from harness.records import Check, Proof, Result, Round, Turn
 from harness.statistics import unpaired_ratio
 from reports import table
 from reports.cells import objects
@@ -16,9 +16,11 @@ from reports.cells import objects
 SCHEMA = json.loads((Path(reports.__file__).parent / "cell.schema.json").read_text())
 
 
-def result(framework, threads, rounds, variant="default", busy=None, part=0, **fields):
+CHECK = Check(1e-6, "loss after step 1", 0.1)
+
+
+def result(framework, threads, rounds, variant="default", part=0, **fields):
     """A cell whose rounds took these seconds per step."""
-    busy = threads if busy is None else busy
     made = tuple(
         Round(
             n,
@@ -29,14 +31,17 @@ def result(framework, threads, rounds, variant="default", busy=None, part=0, **f
             0.5,
             s * 3,
             [1.0],
+            3,
+            1.0,
+            CHECK,
             10**9,
-            [Turn(0, 0, s, [s, s], 2 * s, 2 * s * busy, 0.0, 0, 0, 0)],
+            [Turn(0, 0, s, [s, s], 2 * s, 2 * s * threads, 2 * s * threads, 0.0, 0, 0, 0)],
         )
         for n, s in enumerate(rounds, start=1)
     )
     known = {
         "status": "ok",
-        "proof": Proof(True, "", 1e-6, "loss after step 1", 0.1),
+        "proof": Proof(True, "", CHECK, 1, Check(2e-4, "conv1.bias after step 3", 0.2)),
         "environment": {"packages": {framework: "1.2", "numpy": "2.4"}},
     }
     return Result(Cell("fcn-5", framework, variant, "cpu", threads, 64), **{**known, "rounds": made, **fields})
@@ -123,15 +128,15 @@ def test_one_round_gives_no_verdict():
     assert [(e.best, e.tie) for e in entries(table.make(once), "PyTorch")] == [(False, False), (True, False)]
 
 
-def test_one_round_and_too_many_threads_are_marked():
-    """A number that did not keep its threads has a footnote; one without an interval has no ±, and the legend says so."""
-    once = result("jax", 1, [0.5], busy=1.9)
+def test_one_round():
+    """A number without an interval has no ±, and the legend says so."""
+    once = result("jax", 1, [0.5])
     made = table.make([once])
     (entry,) = entries(made, "JAX")
     assert entry.number == "0.500"
-    assert [made.footnotes[n - 1] for n in entry.notes] == ["kept 1.90 processors busy, more than its 1 thread(s)"]
+    assert entry.notes == ()
     assert "without ±: one round" in table.to_markdown(made)
-    assert objects([once])[0]["marks"] == ["kept 1.90 processors busy, more than its 1 thread(s)", "one round: no interval"]
+    assert objects([once])[0]["marks"] == ["one round: no interval"]
 
 
 def test_variants_are_rows_of_their_own_and_explained():
@@ -181,4 +186,5 @@ def test_frame():
     frame = table.to_frame(RESULTS)
     assert frame.shape[0] == 6
     assert frame["seconds_per_step.estimate"][1] == pytest.approx(0.35)
-    assert frame["equal_work.parameter"][0] == "loss after step 1"
+    assert frame["equal_work.tiny.where"][0] == "loss after step 1"
+    assert frame["equal_work.full_size.error"][0] == 2e-4

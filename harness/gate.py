@@ -1,0 +1,299 @@
+"""The gate: who is timed, and whose number counts. Every comparison that proves equal work is carried out here.
+
+Before timing, each framework, variant and mode on the tiny networks; while a full-size network is timed, its first losses;
+and when its turns are over, the very object that was timed: its last loss and how far its parameters have moved, against
+the reference's trajectory, and once for each adapter, environment and machine the gradients after one step and the
+updates after three. It also judges the clock and the threads: a number that was taken wrongly is none.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import frameworks
+import workloads
+from frameworks import Cell
+from harness import environments, host, proof, trajectory
+from harness.environments import Environment, cache_folder
+from harness.launcher import Launch, Worker, WorkerFailed, launch, log_tail
+from harness.records import Check, Proof
+from harness.trajectory import HORIZON, Readings, Trajectory
+from harness.turns import SIDE_BY_SIDE, Competitor
+from harness.watch import Watch
+from workloads import Workload, cost
+from workloads.parameters import FORMAT, SEED, arrays
+
+REFERENCES = (("jax", "tuned"), ("torch", "tuned"))
+"""Who computes a full-size network in float64, if its environment is there; else NumPy. The fastest first: of six networks on
+two processors JAX takes .4 to .6 of NumPy's time, PyTorch .6 to 1.1. Each is itself proven against NumPy's float64 first."""
+
+PROVEN_STEPS = {1, 3}
+"""After these the norms are compared once for each adapter, environment and machine."""
+
+SPARE_THREADS = 0.1
+"""A process that keeps more processors busy than its threads and this has not kept its thread count."""
+
+READY_THREADS = 0.75
+"""A process in which more threads than its own and this are running or ready to run at a time has not kept its thread count,
+though the affinity mask keeps them on its processors."""
+
+LATE_LEAST, LATE_SHARE = 2e-3, 0.05
+"""A clock that stopped earlier than this before the step had ended (seconds, and share of a step) is wrong."""
+
+PROOF_SECONDS = 3.0
+"""For the progress bar: one tiny network in one framework."""
+
+
+@dataclass
+class Failed:
+    """A proof that could not be carried out."""
+
+    failure: WorkerFailed
+    log: list[str]
+
+
+@dataclass
+class Gate:
+    """Of one session. `launch` tells how a cell's worker is started."""
+
+    launch: Callable[[Cell], Launch]
+    logs: Path
+    watch: Watch
+    most_threads: dict[Cell, int]
+    """Of cells that differ in nothing else: those with the most start over at their end."""
+    trajectories: dict[Cell, Trajectory] = field(default_factory=dict)
+    """By contest."""
+
+    # Before timing: the tiny networks.
+
+    def prove(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Proof | Failed]]:
+        """Proves every framework, variant, precision and mode of some cells on the tiny networks."""
+        wanted: dict[tuple[Any, ...], dict[str, list[Cell]]] = {}
+        for cell in cells:
+            workload = workloads.discover()[cell.workload]
+            name = workload.tiny.name if workload.tiny else workload.name
+            key = (cell.framework, cell.variant, cell.device, cell.precision, cell.mode)
+            wanted.setdefault(key, {}).setdefault(name, []).append(cell)
+        workers: dict[Any, Worker | None] = {}
+        try:
+            for place, (key, networks) in enumerate(wanted.items()):
+                self.watch.stage(f"proving equal work: {key[0]} {key[1]}")
+                for coming in list(wanted)[place : place + SIDE_BY_SIDE]:  # while one is proven the next imports its framework
+                    if coming not in workers:
+                        workers[coming] = self._begin(next(iter(self._tiny_cells(coming, wanted[coming]).values())))
+                for name, outcome in self._prove_process(self._tiny_cells(key, networks), workers[key]):
+                    for cell in networks[name]:
+                        yield cell, outcome
+                self.watch.advance(PROOF_SECONDS * len(networks))
+        finally:
+            for worker in workers.values():
+                if worker is not None:
+                    worker.end()
+
+    def _tiny_cells(self, key: tuple[Any, ...], networks: dict[str, list[Cell]]) -> dict[str, Cell]:
+        """The cells to prove, by network, with as many threads as will be timed at most."""
+        framework, variant, device, precision, mode = key
+        threads = max(cell.threads for cells in networks.values() for cell in cells)
+        known = workloads.discover()
+        return {name: Cell(name, framework, variant, device, threads, known[name].mini_batch, precision, mode) for name in networks}
+
+    def _begin(self, cell: Cell) -> Worker | None:
+        """A worker that imports its framework; None if it cannot even start, which its proof will say."""
+        how = self.launch(cell)
+        try:
+            worker = Worker(how, self._log(cell))
+        except WorkerFailed:
+            return None
+        worker.send(how.message(host.layout(cell.threads)))
+        return worker
+
+    def _log(self, cell: Cell) -> Path:
+        return self.logs / f"proof-{cell.framework}-{cell.variant}.log"
+
+    def _prove_process(self, cells: dict[str, Cell], begun: Worker | None) -> Iterator[tuple[str, Proof | Failed]]:
+        """One worker for all networks, which is building the first; a new one for the rest after one that failed."""
+        worker = begun
+        try:
+            for name, cell in cells.items():
+                try:
+                    if worker is None:
+                        self._log(cell).unlink(missing_ok=True)
+                        worker = Worker(self.launch(cell), self._log(cell))
+                    elif begun is not None:
+                        worker.receive()
+                    begun = None
+                    yield name, proof.prove_tiny(worker, self.launch(cell))
+                except WorkerFailed as failure:
+                    if worker is not None:
+                        worker.end()
+                    worker = begun = None
+                    yield name, Failed(failure, log_tail(self._log(cell)))
+        finally:
+            if worker is not None:
+                worker.end()
+
+    # What a full-size network must show.
+
+    def expect(self, cell: Cell) -> Trajectory:
+        """The first steps of a cell's network, computed once for each reference and machine. Raises WorkerFailed."""
+        if cell.contest not in self.trajectories:
+            workload = workloads.discover()[cell.workload]
+            problem = WorkerFailed("crashed", "no reference")
+            for reference in self._references(cell):
+                digest = self._digest(cell, reference.environment, reference.cell.framework)
+                file = cache_folder() / "expected" / f"{workload.name}-{digest}.json"
+                try:
+                    self.trajectories[cell.contest] = trajectory.kept(file, partial(self._follow, reference, workload, cell))
+                    break
+                except WorkerFailed as failure:
+                    problem = failure
+                    self.watch.say(f"{reference.cell.framework} cannot be the reference of {workload.title}: {failure.reason}")
+            else:
+                raise problem
+        return self.trajectories[cell.contest]
+
+    def _references(self, cell: Cell) -> Iterator[Launch]:
+        """How those that can compute a network in float64 are started, with all physical cores; NumPy in our own Python last."""
+        threads = len(host.layout(host.facts()["physical_cores"]))
+        exact = cell._replace(threads=threads, precision="float64")
+        limits: dict[str, Any] = {"arrays": str(cache_folder() / "arrays"), "timeout": 3600.0}
+        for name, variant in REFERENCES:
+            found = environments.find(name, frameworks.discover()[name].framework)
+            if found is not None:
+                yield launch(exact._replace(framework=name, variant=variant), found, **limits)
+        own = Environment("numpy", Path(sys.executable), None, "harness", "the harness's own", {}, "")
+        yield launch(exact._replace(framework="numpy", variant="default"), own, **limits)
+
+    def _follow(self, reference: Launch, workload: Workload, cell: Cell) -> Trajectory:
+        """Runs a reference in float64, and in the cell's precision."""
+        arrays(workload, cell.mini_batch, cache=reference.arrays)
+        exact, rounded = (self._steps(reference, workload, precision) for precision in ("float64", cell.precision))
+        return Trajectory(cost.parameter_count(workload), exact, rounded)
+
+    def _steps(self, reference: Launch, workload: Workload, precision: str) -> tuple[Readings, ...]:
+        """A reference's first steps; its float64 is first proven on the tiny network. Raises WorkerFailed."""
+        how = replace(reference, cell=reference.cell._replace(precision=precision))
+        self.watch.stage(f"what {workload.title} must show, in {precision} by {how.cell.framework}")
+        worker = Worker(how, self.logs / "reference.log")
+        found = []
+        try:
+            if precision == "float64" and workload.tiny is not None:
+                tiny = how.cell._replace(workload=workload.tiny.name, mini_batch=workload.tiny.mini_batch)
+                proven = proof.prove_tiny(worker, replace(how, cell=tiny))
+                if not proven.equal:
+                    raise WorkerFailed("unequal", proven.reason)
+            worker.ask(how.message(host.layout(how.cell.threads)))
+            for _ in range(1 if how.cell.mode == "infer" else HORIZON):
+                losses = worker.ask({"do": "warm_up", "n": 1, "mode": how.cell.mode})["losses"]
+                norms = worker.ask({"do": "norms", "mode": how.cell.mode})["norms"]
+                found.append(Readings(losses[0] if losses else None, norms))
+                self.watch.tick()
+        finally:
+            worker.end()
+        return tuple(found)
+
+    def _digest(self, cell: Cell, environment: Environment, framework: str, **more: Any) -> str:
+        """Changes whenever a full-size result may: network, numbers, adapter, environment, processor."""
+        workload = workloads.discover()[cell.workload]
+        adapter = Path(str(frameworks.discover()[framework].__file__)).read_bytes()
+        known = [FORMAT, SEED, repr(workload._replace(tiny=None)), cell.mini_batch, cell.mode, cell.precision]
+        known += [framework, environment.digest, host.facts()["processor"], sorted(more.items())]
+        return hashlib.sha256(json.dumps(known).encode() + adapter).hexdigest()[:16]
+
+    # While it is timed, and at the end (harness.turns.Judge).
+
+    def first_steps(self, cell: Cell, parameter_count: int, losses: list[float]) -> str:
+        """What is wrong with a network's first losses; empty if nothing is."""
+        return self.expect(cell).failure(parameter_count, losses)
+
+    def repeats(self, cell: Cell, steps: int) -> int:
+        """Three, once for a cell with the most threads of its kind; one, where the trajectory does not go as far."""
+        if cell.mode == "infer":
+            return 0
+        if cell.threads >= self.most_threads.get(cell._replace(threads=0), 0) and not self._proven(cell).exists():
+            return 3
+        return 1 if steps > HORIZON else 0
+
+    def _proven(self, cell: Cell) -> Path:
+        """Where the readings of a cell's first steps are kept."""
+        digest = self._digest(cell, self.launch(cell).environment, cell.framework, variant=cell.variant, threads=cell.threads)
+        return cache_folder() / "proven" / f"{cell.workload}-{cell.framework}-{cell.variant}-{digest}.json"
+
+    def at_the_end(self, competitors: Sequence[Competitor]) -> None:
+        """Judges all that have been measured, when every worker has ended."""
+        for competitor in competitors:
+            try:
+                self._judge(competitor, self.expect(competitor.launch.cell))
+            except WorkerFailed as failure:
+                competitor.fail(failure)
+
+    def _judge(self, competitor: Competitor, expected: Trajectory) -> None:
+        """Raises WorkerFailed for what is not the network's work, or was not taken rightly."""
+        cell = competitor.launch.cell
+        found = [expected.check(step, readings) for step, readings in self._found(competitor)]
+        reason = next((reason for _, reason in found if reason), "") or _conditions(competitor)
+        if reason:
+            raise WorkerFailed("unequal", reason)
+        if competitor.repeated.keys() >= PROVEN_STEPS and not self._proven(cell).exists():
+            _keep(self._proven(cell), competitor.repeated)
+        checks = [check for check, _ in found]
+        largest = max(checks, key=lambda check: check.error)
+        competitor.check = Check(largest.error, largest.where, max(check.share_of_bound for check in checks))
+
+    def _found(self, competitor: Competitor) -> Iterator[tuple[int, Readings]]:
+        """All readings of a competitor that can be compared, with their step."""
+        cell, last = competitor.launch.cell, competitor.last
+        assert last is not None
+        if cell.mode == "infer":
+            yield 1, last
+            return
+        for step, loss in enumerate(competitor.losses, start=1):
+            yield step, Readings(loss, {})
+        if competitor.steps <= HORIZON or None in last.norms.values():
+            yield min(competitor.steps, HORIZON), last
+        yield from {**_kept(self._proven(cell)), **competitor.repeated}.items()
+
+
+def most_threads(cells: Sequence[Cell]) -> dict[Cell, int]:
+    """The largest thread count of cells that differ in nothing else."""
+    found: dict[Cell, int] = {}
+    for cell in cells:
+        alike = cell._replace(threads=0)
+        found[alike] = max(cell.threads, found.get(alike, 0))
+    return found
+
+
+def _conditions(competitor: Competitor) -> str:
+    """What was wrong with the way a number was taken: the clock, the threads. Empty if nothing."""
+    threads, turns = competitor.launch.cell.threads, competitor.turns
+    step = median(seconds for turn in turns for seconds in turn.seconds)
+    late = min([turn.late_seconds for turn in turns] if competitor.late_seconds is None else [competitor.late_seconds])
+    if late > max(LATE_LEAST, LATE_SHARE * step):
+        return f"clock stopped before the update was done: {late:.2g} s more were waited for after steps of {step:.2g} s"
+    ready = median(turn.ready_seconds / turn.wall_seconds for turn in turns)
+    if ready > threads + READY_THREADS:
+        return f"{ready:.1f} threads were ready to run at a time, more than its {threads}"
+    busy = median(turn.cpu_seconds / turn.wall_seconds for turn in turns)
+    if busy > threads + SPARE_THREADS:
+        return f"kept {busy:.2f} processors busy, more than its {threads} thread(s)"
+    return ""
+
+
+def _keep(file: Path, readings: dict[int, Readings]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    half_made = file.with_suffix(".making")
+    half_made.write_text(json.dumps({step: asdict(found) for step, found in readings.items()}))
+    half_made.replace(file)
+
+
+def _kept(file: Path) -> dict[int, Readings]:
+    try:
+        return {int(step): Readings(**found) for step, found in json.loads(file.read_text()).items()}
+    except (OSError, ValueError, TypeError):
+        return {}
