@@ -136,6 +136,8 @@ def _clipped(wanted: Mapping[str, Any], got: Mapping[str, Any], start: Mapping[s
     """Right directions, each with a length of its own; or right values up to a largest one."""
     ours, theirs = ({name: changed[name] - start[name] for name in wanted} for changed in (wanted, got))
     factors = {name: _along(theirs[name], ours[name]) for name in wanted}
+    if all(abs(factor - 1) <= ALIKE for factor in factors.values()):
+        return ""
     if all(_norm(theirs[name] - factors[name] * ours[name]) <= ALIKE * _norm(theirs[name]) for name in wanted):
         return "every update has the right direction, and a length of its own: gradients clipped by norm"
     most = max(float(numpy.max(numpy.abs(a))) for a in theirs.values())

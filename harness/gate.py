@@ -128,7 +128,7 @@ class Gate:
                     elif begun is not None:
                         worker.receive()
                     begun = None
-                    yield name, proof.prove_tiny(worker, self.launch(cell))
+                    yield name, proof.prove_tiny(worker, self.launch(cell), workloads.discover()[name])
                 except WorkerFailed as failure:
                     if worker is not None:
                         worker.end()
@@ -185,7 +185,7 @@ class Gate:
         try:
             if precision == "float64" and workload.tiny is not None:
                 tiny = how.cell._replace(workload=workload.tiny.name, mini_batch=workload.tiny.mini_batch)
-                proven = proof.prove_tiny(worker, replace(how, cell=tiny))
+                proven = proof.prove_tiny(worker, replace(how, cell=tiny), workload.tiny)
                 if not proven.equal:
                     raise WorkerFailed("unequal", proven.reason)
             worker.ask(how.message(host.layout(how.cell.threads)))

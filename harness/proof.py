@@ -3,105 +3,24 @@
 The tiny network against the float64 reference: loss, every gradient and every updated parameter after 1 and after 3 steps,
 read from the very step that would be timed; a gradient is what the update moved the parameter by. (The full-size network:
 harness.trajectory.)
-
-Bounds come from each network's own rounding floor: the reference in float32 against itself in float64. Any two honest
-float32 implementations differ by about that much; batch norm and ReLU amplify rounding by orders of magnitude more than
-dense layers do, so that one constant would be too lax for one network and too strict for another.
 """
 
 import math
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy
 
-import workloads
-from frameworks.numpy import Reference
 from harness import host
 from harness.diagnosis import diagnose
 from harness.launcher import Launch, Worker, WorkerFailed
 from harness.records import Check, Proof
+from harness.reference import STEPS, Expected, errors, expected
 from workloads import Workload, cost
-from workloads.parameters import arrays
-
-STEPS = (1, 3)
-"""Compared after these; three show an optimizer with a memory (momentum)."""
-
-MARGIN = 100.0
-"""How many rounding floors an implementation may be off. Measured over five frameworks, six networks and all variants,
-honest ones use up to 26 (MXNet's less exact sigmoid, FCN-8). The faintest planted fault, weight decay of 1e-4, takes 1,300
-(ResNet) to 70,000; the others 350,000 and more (tests/harness/test_proof.py)."""
-
-BITS = {"float32": 24, "float64": 53}
-"""Of a significand: float64's floor is float32's, so many bits finer."""
-
-LOSS_FLOOR = 2.0**-20
-"""Least floor of a relative loss error: float32 keeps 24 bits, a sum over a batch and a logarithm cost the last few."""
-
-
-def _readings(workload: Workload, mode: str, dtype: str) -> dict[str, Any]:
-    net = Reference(workload, arrays(workload, workload.mini_batch), dtype, training=mode == "train")
-    found: dict[str, Any] = {}
-    for n in range(1, max(STEPS) + 1):
-        net.step(1)
-        if mode == "infer":
-            return {"logits": {"logits": net.logits}}
-        found[f"loss after step {n}"] = {"loss": numpy.array(net.loss)}
-        if n in STEPS:
-            found[f"parameters after step {n}"] = net.read("parameters")
-            found[f"statistics after step {n}"] = net.read("statistics")
-    return found
-
-
-@dataclass(frozen=True)
-class Expected:
-    """The reference's readings, and the rounding floor of each: relative errors by (reading, name)."""
-
-    readings: dict[str, dict[str, Any]]
-    precision: str
-    start: dict[str, Any]
-    """Initial parameters and statistics: an update's error is relative to the update."""
-    floors: dict[tuple[str, str], float]
-
-    def bound(self, reading: str, name: str) -> float:
-        """The largest error that passes."""
-        kind = reading.split()[0]
-        same_kind = sorted(floor for (other, _), floor in self.floors.items() if other.split()[0] == kind)
-        least = LOSS_FLOOR * 2.0 ** (24 - BITS[self.precision]) if kind == "loss" else same_kind[len(same_kind) // 2]
-        return MARGIN * max(self.floors[reading, name], least)
-
-
-def errors(
-    expected: dict[str, dict[str, Any]], start: dict[str, Any], found: dict[str, dict[str, Any]]
-) -> Iterator[tuple[str, str, float]]:
-    """(reading, name, relative error by norms) of everything expected; infinite for what is missing or not finite."""
-    for reading, arrays_ in expected.items():
-        for name, wanted in arrays_.items():
-            got = found.get(reading, {}).get(name)
-            if got is None or numpy.shape(got) != numpy.shape(wanted) or not numpy.all(numpy.isfinite(got)):
-                yield reading, name, math.inf
-                continue
-            moved = wanted - start[name] if name in start else wanted
-            scale = float(numpy.linalg.norm(moved))
-            difference = float(numpy.linalg.norm(numpy.asarray(got, numpy.float64) - wanted))
-            yield reading, name, difference / scale if scale else (math.inf if difference else 0.0)
-
-
-@cache
-def expected(name: str, mode: str, precision: str = "float32") -> Expected:
-    """The reference for a tiny workload, by name, in a mode and a precision."""
-    workload = workloads.discover()[name]
-    initial = arrays(workload, workload.mini_batch)
-    start = {**initial.parameters, **initial.statistics}
-    exact, rounded = _readings(workload, mode, "float64"), _readings(workload, mode, "float32")
-    finer = 2.0 ** (24 - BITS[precision])
-    floors = {(reading, name): error * finer for reading, name, error in errors(exact, start, rounded)}
-    return Expected(exact, precision, start, floors)
 
 
 def weigh(rows: Sequence[tuple[str, float, float]]) -> tuple[Check, str]:
@@ -154,8 +73,8 @@ def too_exact(wanted: Expected, found: dict[str, dict[str, Any]]) -> str:
     return f"{same} of {moved} large updates are exact to the last bit: not computed in float32, but more precisely"
 
 
-def prove_tiny(worker: Worker, launch: Launch) -> Proof:
-    """Lets a worker build the tiny cell of a launch, run three steps, and give everything back.
+def prove_tiny(worker: Worker, launch: Launch, workload: Workload) -> Proof:
+    """Lets a worker build a launch's cell, which is of this small workload, run three steps, and give everything back.
 
     Raises WorkerFailed where it could not.
     """
@@ -182,8 +101,8 @@ def prove_tiny(worker: Worker, launch: Launch) -> Proof:
             if n in STEPS:
                 found[f"parameters after step {n}"] = fetch("parameters")
                 found[f"statistics after step {n}"] = fetch("statistics")
-    proof = judge(expected(cell.workload, cell.mode, cell.precision), found, cell.threads)
-    count = cost.parameter_count(workloads.discover()[cell.workload])
+    proof = judge(expected(workload, cell.mode, cell.precision), found, cell.threads)
+    count = cost.parameter_count(workload)
     if proof.equal and built["parameter_count"] != count:
         return replace(proof, equal=False, reason=f"trains {built['parameter_count']:,} parameters, not {count:,}")
     return proof
