@@ -47,8 +47,8 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     """A step in float32 on the CPU. Its threads are those that NPROC and the affinity mask leave it at its start."""
     if cell.device != "cpu":
         raise Unsupported("only the CPU is implemented for JAX")
-    if cell.precision not in ("float32", "float64"):
-        raise Unsupported("only float32 and float64 are implemented for JAX")
+    if cell.precision == "tf32":
+        raise Unsupported("no CPU multiplies in tf32")
     import jax
 
     jax.config.update("jax_platforms", "cpu")
@@ -76,7 +76,9 @@ class Network:
     """The parameters by full name, and the step over them."""
 
     def __init__(self, jax: Any, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
-        self.jax, self.settings, self.precision = jax, settings, cell.precision
+        self.jax, self.settings = jax, settings
+        self.operands = cell.precision  # of products; below float32, parameters and everything else stay float32
+        self.precision = "float64" if cell.precision == "float64" else "float32"
         training = self.training = cell.mode == "train"
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate
         self.images: Dict[str, Tuple[int, ...]] = {}  # dense layers that take an image flattened channels last
@@ -193,14 +195,20 @@ class Network:
     def product(self, x: Any, weight: Any, bias: Any = 0.0) -> Any:
         """Over the last axis; flat, since the gradient of a product with more axes costs XLA transposed copies."""
         if not self.settings.get("flat"):
-            return x @ weight + bias
-        return (x.reshape(-1, x.shape[-1]) @ weight + bias).reshape(x.shape[:-1] + weight.shape[-1:])
+            return self.low(x) @ self.low(weight) + bias
+        return (self.low(x.reshape(-1, x.shape[-1])) @ self.low(weight) + bias).reshape(x.shape[:-1] + weight.shape[-1:])
+
+    def low(self, operand: Any) -> Any:
+        """As it enters a product; the sum with a float32 bias is float32 again."""
+        return operand if self.operands == self.precision else operand.astype(self.operands)
 
     def convolution(self, layer: Any, weight: Any, x: Any) -> Any:
         if self.settings.get("flat") and layer.kernel == 1 and not layer.padding:
-            return self.product(x[:, :: layer.stride, :: layer.stride], weight[0, 0])
+            return self.product(x[:, :: layer.stride, :: layer.stride], weight[0, 0]).astype(self.precision)
         order = ("NHWC", "HWIO", "NHWC")
-        return self.jax.lax.conv_general_dilated(x, weight, (layer.stride,) * 2, [(layer.padding,) * 2] * 2, dimension_numbers=order)
+        padding = [(layer.padding,) * 2] * 2
+        y = self.jax.lax.conv_general_dilated(self.low(x), self.low(weight), (layer.stride,) * 2, padding, dimension_numbers=order)
+        return y.astype(self.precision)
 
     def pool(self, layer: Any, x: Any) -> Any:
         lax = self.jax.lax
@@ -226,8 +234,9 @@ class Network:
         """Time-major inside; the product with the input is one for all time steps."""
         jax = self.jax
         projected = self.product(x.transpose(1, 0, 2), own["weight_input"], own["bias"])
-        rule = recurrence_by_hand if self.settings.get("lstm") == "by hand" else recurrence
-        return rule(jax)(projected, own["weight_hidden"])[0].transpose(1, 0, 2)
+        by_hand = self.settings.get("lstm") == "by hand" and self.operands == self.precision
+        rule = recurrence_by_hand if by_hand else recurrence
+        return rule(jax)(projected, self.low(own["weight_hidden"]))[0].transpose(1, 0, 2)
 
 
 def flops(jax: Any, jaxpr: Any) -> float:
@@ -251,7 +260,7 @@ def recurrence(jax: Any) -> Any:
     def forward(projected: Any, weight: Any) -> Any:
         def advance(state: Any, z: Any) -> Any:
             h, c = state
-            i, f, g, o = jax.numpy.split(z + h @ weight, 4, axis=1)
+            i, f, g, o = jax.numpy.split(z + h.astype(weight.dtype) @ weight, 4, axis=1)
             i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jax.numpy.tanh(g), jax.nn.sigmoid(o)
             c = f * c + i * g
             h = o * jax.numpy.tanh(c)

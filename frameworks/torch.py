@@ -7,6 +7,7 @@ import copy
 import os
 import shutil
 from collections import OrderedDict
+from contextlib import nullcontext
 from typing import Any, Dict, Tuple
 
 from frameworks import ALLOCATOR, Build, Cell, Framework, Unsupported, Variant
@@ -61,8 +62,13 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     settings = framework.variants[cell.variant].settings
     if cell.device != "cpu":
         raise Unsupported("only the CPU so far")
-    if cell.precision not in ("float32", "float64"):
-        raise Unsupported("only float32 and float64 so far")
+    if cell.precision == "tf32":
+        raise Unsupported("no CPU multiplies in tf32")
+    if cell.precision == "float16" and any(isinstance(node.layer, LSTM) for node in trace(workload)):
+        import torch
+
+        if not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+            raise Unsupported("PyTorch has no LSTM in float16 for this processor")
     if settings.get("compile") and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
         raise Unsupported("torch.compile needs a C++ compiler, and none (CXX, g++, clang++) was found")
     return Network(workload, cell, arrays, settings)
@@ -80,7 +86,9 @@ class Network:
         self.training = cell.mode == "train"
         with torch.device("meta"):  # no weights are drawn only to be replaced, which takes seconds for 10^8 of them
             model = network(nodes, settings)
-        dtype = getattr(torch, cell.precision)
+        low = cell.precision in ("bfloat16", "float16")  # in products; parameters and their updates stay float32
+        self.dtype = dtype = torch.float32 if low else getattr(torch, cell.precision)
+        self.products = torch.autocast("cpu", getattr(torch, cell.precision)) if low else nullcontext()
         self.model = model.to_empty(device="cpu").to(dtype).train(self.training)
         self.parameters, self.statistics = named(nodes, self.model)
         self.start(arrays)
@@ -116,19 +124,21 @@ class Network:
 
     def train(self) -> None:
         self.optimizer.zero_grad()  # sets the gradients to None
-        loss = self.criterion(self.forward(self.input).flatten(0, -2), self.labels)
+        with self.products:
+            loss = self.criterion(self.forward(self.input).flatten(0, -2), self.labels)
         loss.backward()
         self.optimizer.step()
         self.loss = loss.detach()
 
     def infer(self) -> None:
-        self.logits = self.forward(self.input)
+        with self.products:
+            self.logits = self.forward(self.input)
 
     def read(self, what: str) -> Any:
         if what == "loss":
             return self.loss.item()
         if what == "logits":
-            return (self.logits.transpose(0, 1) if self.swap else self.logits).numpy().copy()
+            return (self.logits.transpose(0, 1) if self.swap else self.logits).to(self.dtype).numpy().copy()
         if what == "parameter_count":
             return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         if what == "flops":

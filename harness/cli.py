@@ -127,6 +127,7 @@ def _plan(
     framework_names: list[str],
     variant_names: list[str],
     threads: list[int],
+    precisions: list[str],
     mode: str,
     batch: int | None,
     oversubscribe: bool,
@@ -151,10 +152,13 @@ def _plan(
         mode,
         batch,
         oversubscribe,
+        precisions,
     )
     if not cells:
         raise click.UsageError("no framework asked for has such a variant: see `stepbench list`")
-    as_it_is = not (workload_names or framework_names or variant_names or threads or rounds or batch or mode != "train")
+    as_it_is = not (
+        workload_names or framework_names or variant_names or threads or rounds or batch or mode != "train" or precisions != ["float32"]
+    )
     return Plan(
         cells,
         rounds or chosen.rounds,
@@ -183,38 +187,60 @@ def _announce(plan: Plan, seconds: float) -> str:
 @selection
 @click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count.  [default: all physical cores]")
 @click.option("--wait", is_flag=True, help="Wait while another run measures on this machine.")
+@click.option("--full-size", is_flag=True, help="The full-size networks too; minutes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the proofs as JSON.")
+@click.option("--html", type=click.File("w", encoding="utf-8", lazy=True), metavar="FILE", help="Write the matrix as a page, too.")
 def check(
-    workload_names: list[str], framework_names: list[str], variant_names: list[str], threads: int | None, as_json: bool, **asked: Any
+    workload_names: list[str],
+    framework_names: list[str],
+    variant_names: list[str],
+    threads: int | None,
+    full_size: bool,
+    as_json: bool,
+    html: Any,
+    **asked: Any,
 ) -> None:
     """Prove equal work, and time nothing.
 
     On the tiny networks, each framework's step against the float64 reference: loss, every gradient, every updated parameter
-    after 1 and 3 steps. Prints the largest error of each, and its share of the bound; above 1 is not the same work.
-    (`run` compares the full-size networks' parameter counts and first losses too.)
+    after 1 and 3 steps. Prints a matrix of the largest errors, and what each is of its bound: above 100 % is not the same work,
+    and is said in words. With --full-size also the networks themselves, second in each place: parameter count, losses, and
+    the norms of gradients and updates. (`run` does both for whatever it times.)
+
+    \b
+    stepbench check -f torch --variant all --precision float32,bfloat16
+    stepbench check -f ./myframework.py -w lstm-32 --full-size --html proof.html
     """
     from harness import plan as planning
     from harness.gate import PROOF_SECONDS
     from harness.lock import machine_to_ourselves
     from harness.plan import Plan
     from harness.session import Session
-    from reports import table
+    from reports import check as report
 
     tiny = planning.suites()["paper"].workloads
     variants = None if not variant_names or "all" in variant_names else variant_names
-    cells = planning.make_cells(workload_names or tiny, framework_names, variants, [threads or planning.one_and_all()[-1]], asked["mode"])
+    counts = [threads or planning.one_and_all()[-1]]
+    cells = planning.make_cells(workload_names or tiny, framework_names, variants, counts, asked["mode"], precisions=asked["precisions"])
     plan = Plan(cells, 1, timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
     with machine_to_ourselves(asked["wait"], progress.say), progress.watch() as watch, Session(plan, watch) as session:
         watch.expect(PROOF_SECONDS * len(cells))
         session.prepare()
         session.prove()
+        if full_size:
+            session.prove_full_size()
     found = [r.but(status="ok") if r.proof and r.proof.equal else r for r in session.results.values()]
+    matrix = report.make(found)
     if as_json:
         _print_json(found)
     else:
-        _print_rich(table.proofs(found))
+        _print_rich(report.to_rich(matrix))
+        for who, why in matrix.refused:
+            click.echo(f"{who}: {why}")
+    if html:
+        html.write(report.to_html(matrix))
     failed = [r for r in found if r.settled() and r.status != "unsupported"]
-    click.echo(f"{sum(r.proof is not None and r.proof.equal for r in found)} of {len(found)} are proven to be the same work.", err=as_json)
+    click.echo(matrix.summary, err=as_json)
     sys.exit(NOT_ALL_OK if failed else 0)
 
 

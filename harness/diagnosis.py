@@ -15,18 +15,17 @@ Readings = Mapping[str, Mapping[str, Any]]
 """Arrays by name, by reading ("parameters after step 1"), in the contract's layout."""
 
 ALIKE = 1e-3
-"""Two directions whose difference is a smaller share than this are the same direction: far above rounding on the tiny
-networks (1e-5 at most), far below what tells two kinds of fault apart."""
-LOSS_ALIKE = 1e-5
-"""The same for losses, whose rounding is 1e-6 at most."""
+"""In float32: far above rounding on the tiny networks (1e-5 at most), far below what tells two kinds of fault apart. Losses
+are known a hundred times as well."""
 SHOWN = 4
 """So many names; the others are counted."""
 
 
-def diagnose(expected: Readings, start: Mapping[str, Any], found: Readings) -> str:
+def diagnose(expected: Readings, start: Mapping[str, Any], found: Readings, alike: float = ALIKE) -> str:
     """The first kind of fault that explains the difference of a training step's readings; empty where none is recognised.
 
-    `start` holds the parameters and statistics before the first step.
+    `start` holds the parameters and statistics before the first step; two directions whose difference is a smaller share than
+    `alike` are the same.
     """
     if "parameters after step 1" not in expected or "parameters after step 1" not in found:
         return ""
@@ -36,11 +35,11 @@ def diagnose(expected: Readings, start: Mapping[str, Any], found: Readings) -> s
         or _not_finite(found)
         or _not_moved(wanted, got, start)
         or _global_statistics(expected, found, start)
-        or _scaled(wanted, got, start)
+        or _scaled(wanted, got, start, alike)
         or _decayed(wanted, got, start)
-        or _remembers(expected, found, start)
-        or _other_loss(expected, found)
-        or _clipped(wanted, got, start)
+        or _remembers(expected, found, start, alike)
+        or _other_loss(expected, found, alike)
+        or _clipped(wanted, got, start, alike)
     )
 
 
@@ -83,17 +82,17 @@ def _global_statistics(expected: Readings, found: Readings, start: Mapping[str, 
     return f"batch norm statistics are global: {_names(still)} not updated" if still else ""
 
 
-def _scaled(wanted: Mapping[str, Any], got: Mapping[str, Any], start: Mapping[str, Any]) -> str:
+def _scaled(wanted: Mapping[str, Any], got: Mapping[str, Any], start: Mapping[str, Any], alike: float) -> str:
     """All updates are the expected ones times one factor: learning rate, divisor of the loss, clipping."""
     factors = []
     for name in wanted:
         ours, theirs = wanted[name] - start[name], got[name] - start[name]
         factor = _along(theirs, ours)
-        if _norm(theirs - factor * ours) > ALIKE * _norm(theirs):
+        if _norm(theirs - factor * ours) > alike * _norm(theirs):
             return ""
         factors.append(factor)
     factor = float(numpy.median(factors))
-    if abs(factor - 1) < ALIKE or max(factors) - min(factors) > ALIKE * abs(factor):
+    if abs(factor - 1) < alike or max(factors) - min(factors) > alike * abs(factor):
         return ""
     return f"every update is {factor:.3g} times the expected one: learning rate, divisor of the loss, or clipping"
 
@@ -111,7 +110,7 @@ def _decayed(wanted: Mapping[str, Any], got: Mapping[str, Any], start: Mapping[s
     return f"every step takes {-float(numpy.median(shares)):.2g} of a weight away: weight decay"
 
 
-def _remembers(expected: Readings, found: Readings, start: Mapping[str, Any]) -> str:
+def _remembers(expected: Readings, found: Readings, start: Mapping[str, Any], alike: float) -> str:
     """Right after one step, wrong after three."""
     last = "parameters after step 3"
     if last not in expected or expected[last].keys() != found.get(last, {}).keys():
@@ -121,27 +120,27 @@ def _remembers(expected: Readings, found: Readings, start: Mapping[str, Any]) ->
     later = max(
         _norm(found[last][name] - expected[last][name]) / (_norm(expected[last][name] - start[name]) or 1.0) for name in expected[last]
     )
-    return "right after step 1, wrong after step 3: momentum, or something else kept from step to step" if first < ALIKE < later else ""
+    return "right after step 1, wrong after step 3: momentum, or something else kept from step to step" if first < alike < later else ""
 
 
-def _other_loss(expected: Readings, found: Readings) -> str:
+def _other_loss(expected: Readings, found: Readings, alike: float) -> str:
     """The very first loss shows another forward pass, before any gradient or update."""
     wanted, got = (float(readings["loss after step 1"]["loss"]) for readings in (expected, found))
-    if abs(got - wanted) <= LOSS_ALIKE * abs(wanted):
+    if abs(got - wanted) <= alike / 100 * abs(wanted):
         return ""
     return f"loss after step 1 is {got:.7g}, not {wanted:.7g}: another network, input or labels (or a step that reads the host's arrays)"
 
 
-def _clipped(wanted: Mapping[str, Any], got: Mapping[str, Any], start: Mapping[str, Any]) -> str:
+def _clipped(wanted: Mapping[str, Any], got: Mapping[str, Any], start: Mapping[str, Any], alike: float) -> str:
     """Right directions, each with a length of its own; or right values up to a largest one."""
     ours, theirs = ({name: changed[name] - start[name] for name in wanted} for changed in (wanted, got))
     factors = {name: _along(theirs[name], ours[name]) for name in wanted}
-    if all(abs(factor - 1) <= ALIKE for factor in factors.values()):
+    if all(abs(factor - 1) <= alike for factor in factors.values()):
         return ""
-    if all(_norm(theirs[name] - factors[name] * ours[name]) <= ALIKE * _norm(theirs[name]) for name in wanted):
+    if all(_norm(theirs[name] - factors[name] * ours[name]) <= alike * _norm(theirs[name]) for name in wanted):
         return "every update has the right direction, and a length of its own: gradients clipped by norm"
     most = max(float(numpy.max(numpy.abs(a))) for a in theirs.values())
-    if all(_norm(theirs[name] - numpy.clip(ours[name], -most, most)) <= ALIKE * _norm(theirs[name]) for name in wanted):
+    if all(_norm(theirs[name] - numpy.clip(ours[name], -most, most)) <= alike * _norm(theirs[name]) for name in wanted):
         return f"no update is larger than {most:.2g}, the others are right: gradients clipped by value"
     return ""
 

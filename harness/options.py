@@ -151,6 +151,8 @@ def selection(function: Any) -> Any:
             click.option("-f", "--framework", "framework_names", multiple=True, callback=framework_names, is_eager=True,
                          shell_complete=names("framework"), help="Framework; likewise."),
             click.option("--variant", "variant_names", multiple=True, callback=listed, help="Variant (default, tuned ...), or `all`."),
+            click.option("--precision", "precisions", multiple=True, callback=listed, default=["float32"], show_default=True,
+                         help="float32, float64, tf32, bfloat16, float16; repeated or with commas."),
             click.option("--mode", type=click.Choice(["train", "infer"]), default="train", show_default=True,
                          help="Training step, or forward pass only."),
             click.option("--timeout", callback=duration, default="10m", show_default=True, help="Longest wait for one answer of a worker."),

@@ -137,6 +137,10 @@ def choose(asked: Sequence[str], known: Iterable[str], kind: str) -> list[str]:
     return list(dict.fromkeys(asked))
 
 
+PRECISIONS = ("float32", "float64", "tf32", "bfloat16", "float16")
+"""Of products; below float32, parameters, their updates and everything else stay float32."""
+
+
 def make_cells(
     workload_names: Sequence[str],
     framework_names: Sequence[str],
@@ -145,6 +149,7 @@ def make_cells(
     mode: str = "train",
     batch: int | None = None,
     oversubscribe: bool = False,
+    precisions: Sequence[str] = ("float32",),
 ) -> tuple[Cell, ...]:
     """The cells of every combination that exists. Raises BadRequest for names or numbers that cannot be."""
     known = workloads.discover()
@@ -164,8 +169,9 @@ def make_cells(
     if batch is not None and batch < 1:
         raise BadRequest(f"a mini-batch of {batch}: at least 1 is needed")
     return tuple(
-        Cell(workload, framework, variant, "cpu", threads, batch or known[workload].mini_batch, "float32", mode)
+        Cell(workload, framework, variant, "cpu", threads, batch or known[workload].mini_batch, precision, mode)
         for workload in chosen_workloads
+        for precision in choose(precisions, PRECISIONS, "precision")
         for threads in sorted(set(thread_counts))
         for framework in chosen_frameworks
         for variant in variants[framework]

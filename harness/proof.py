@@ -16,10 +16,10 @@ from typing import Any
 import numpy
 
 from harness import host
-from harness.diagnosis import diagnose
+from harness.diagnosis import ALIKE, diagnose
 from harness.launcher import Launch, Worker, WorkerFailed
 from harness.records import Check, Proof
-from harness.reference import STEPS, Expected, errors, expected
+from harness.reference import STEPS, UNIT, Expected, errors, expected
 from workloads import Workload, cost
 
 
@@ -44,7 +44,7 @@ def judge(wanted: Expected, found: dict[str, dict[str, Any]], threads: int = 1) 
             for reading, name, error in errors(wanted.readings, wanted.start, found)
         ]
     )
-    words = diagnose(wanted.readings, wanted.start, found) if reason else ""
+    words = diagnose(wanted.readings, wanted.start, found, 0.1 if wanted.precision in UNIT else ALIKE) if reason else ""
     reason = "; ".join(filter(None, (words, reason))) or unexpected(wanted, found) or too_exact(wanted, found)
     return Proof(not reason, reason, check, threads)
 

@@ -41,6 +41,10 @@ RUNS = 8
 FINER = {"float64": 2.0 ** (24 - 53)}
 """Floors of float64 are float32's, less by the bits that its significand has more."""
 
+UNIT = {"tf32": 2.0**-11, "bfloat16": 2.0**-8, "float16": 2.0**-11}
+"""Relative rounding errors. A loss averages those of many logits, and may be right by chance: its floor is a sixteenth at least
+(PyTorch and JAX, FCN-5: a fifteenth)."""
+
 PRODUCTS = (Dense, Conv2d, LSTM)
 
 
@@ -62,7 +66,7 @@ class Scattered(Reference):
     A logarithm of a probability is off by up to LOSS_FLOOR (MXNet 1.9.1's log-softmax, oneDNN's, by 4e-6): much of the gradient of a
     sample whose class is all but sure. Each number that goes back is off by a rounding: all there is of the gradient of a bias or
     shift before batch norm, which is exactly 0, a sum of terms that cancel; by chance the plain reference may find that 0.
-    In a precision below float32, operands of products are rounded to it; sums and everything else are float32.
+    In a precision below float32, operands and results of products are rounded to it; sums and everything else are float32.
     """
 
     noise: Any
@@ -71,7 +75,9 @@ class Scattered(Reference):
     def forward(self, nodes: tuple[Node, ...], x: Any) -> tuple[Any, list[Any]]:
         saved: list[Any] = []
         for node in nodes:
-            x, kept = super().forward((node,), coarse(self.precision, x) if isinstance(node.layer, PRODUCTS) else x)
+            product = isinstance(node.layer, PRODUCTS)
+            x, kept = super().forward((node,), coarse(self.precision, x) if product else x)
+            x = coarse(self.precision, x) if product else x
             saved += kept
         return x, saved
 
@@ -92,8 +98,10 @@ class Scattered(Reference):
             d = d + (d + wanted) * error
         for i in reversed(range(len(nodes))):
             d = d + self.moved(d, ROUNDING)
-            d = coarse(self.precision, d) if isinstance(nodes[i].layer, PRODUCTS) else d
+            product = isinstance(nodes[i].layer, PRODUCTS)
+            d = coarse(self.precision, d) if product else d
             d = super().backward(nodes[i : i + 1], saved[i : i + 1], d, first and i == 0)
+            d = coarse(self.precision, d) if product and d is not None else d
         return d
 
 
@@ -129,7 +137,7 @@ class Expected:
         """The largest error that passes."""
         kind = reading.split()[0]
         same_kind = sorted(floor for (other, _), floor in self.floors.items() if other.split()[0] == kind)
-        least = LOSS_FLOOR if kind == "loss" else max(ROUNDING, same_kind[len(same_kind) // 2])
+        least = max(LOSS_FLOOR, UNIT.get(self.precision, 0.0) / 16) if kind == "loss" else max(ROUNDING, same_kind[len(same_kind) // 2])
         return MARGIN[self.precision] * FINER.get(self.precision, 1.0) * max(self.floors[reading, name], least)
 
 

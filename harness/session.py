@@ -99,11 +99,26 @@ class Session:
             self.results[cell] = self.results[cell].but(**known)
         for cell, outcome in self.gate.prove(live):
             if isinstance(outcome, Failed):
-                reason = f"in the proof of equal work: {outcome.failure.reason}"
+                reason = ("" if outcome.failure.status == "unsupported" else "in the proof of equal work: ") + outcome.failure.reason
                 self._settle([cell], outcome.failure.status, reason, log=tuple(outcome.log))
                 continue
             before = self.results[cell].proof  # of a run that is resumed
             self.results[cell] = self.results[cell].but(proof=replace(outcome, full_size=before.full_size if before else None))
+            if not outcome.equal:
+                self._settle([cell], "unequal", outcome.reason)
+
+    def prove_full_size(self) -> None:
+        """The full-size networks of what is proven so far, without timing them."""
+        for cell in self.plan.cells:
+            before = self.results[cell]
+            if before.settled() or before.proof is None:
+                continue
+            self.watch.stage(f"proving equal work at full size: {cell.workload}, {cell.framework} {cell.variant}")
+            outcome = self.gate.prove_full_size(cell, before.proof)
+            if isinstance(outcome, Failed):
+                self._settle([cell], outcome.failure.status, f"at full size: {outcome.failure.reason}", log=tuple(outcome.log))
+                continue
+            self.results[cell] = before.but(proof=outcome)
             if not outcome.equal:
                 self._settle([cell], "unequal", outcome.reason)
 

@@ -214,22 +214,28 @@ def finish(competitor: Competitor, judge: Judge | None) -> None:
     """The last readings of a worker that has had its turns, of the very object that was timed; nothing is timed any more."""
     worker, cell = competitor.worker, competitor.launch.cell
     assert worker is not None
-    norms = {"do": "norms", "mode": cell.mode}
-
-    def go_on(n: int) -> Readings:
-        losses = worker.ask(_warm_up(cell, n))["losses"]
-        return Readings(losses[-1], worker.ask(norms)["norms"])
-
     worker.resume()
     if cell.mode == "infer":
         competitor.late_seconds = worker.ask({"do": "steps", "n": 1, "read": "logits"})["late_seconds"]
-    competitor.last = Readings(competitor.last_loss, worker.ask(norms)["norms"])
+    competitor.last = Readings(competitor.last_loss, _norms(worker, cell))
     repeats = judge.repeats(cell, competitor.steps) if judge else 0
     if repeats:
         worker.ask({"do": "start"})
-        competitor.repeated[1] = go_on(1)
-    if repeats == 3:
-        competitor.repeated[3] = go_on(2)
+        repeat(competitor, repeats)
+
+
+def repeat(competitor: Competitor, steps: int) -> None:
+    """The first steps, 1 or 3, of a worker that is at the start."""
+    worker, cell = competitor.worker, competitor.launch.cell
+    assert worker is not None
+    for step, n in ((1, 1), (3, 2)):
+        if step <= steps:
+            losses = worker.ask(_warm_up(cell, n))["losses"]
+            competitor.repeated[step] = Readings(losses[-1] if losses else None, _norms(worker, cell))
+
+
+def _norms(worker: Worker, cell: Cell) -> dict[str, float | None]:
+    return dict(worker.ask({"do": "norms", "mode": cell.mode})["norms"])
 
 
 def run_round(

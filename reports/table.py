@@ -107,8 +107,9 @@ def make(results: Sequence[Result]) -> Table:
                 entries.append(Entry(shown, place == best and len(trusted) > 1, tie, notes))
         others = [other for other in by_row if other.workload == cell.workload]  # what differs among a workload's rows is said
         mode = f", {cell.mode}" if {other.mode for other in others} != {cell.mode} else ""
+        precision = f", {cell.precision}" if {other.precision for other in others} != {"float32"} else ""
         size = f", mini-batch {cell.mini_batch}" if {other.mini_batch for other in others} != {cell.mini_batch} else ""
-        rows.append((workload_title(cell.workload) + mode + size, label(next(iter(own.values()))), entries))
+        rows.append((workload_title(cell.workload) + precision + mode + size, label(next(iter(own.values()))), entries))
     columns = tuple(f"{'CPU' if device == 'cpu' else device}, {thread_count(threads)}" for device, threads in places)
     for name, variant in dict.fromkeys((r.cell.framework, r.cell.variant) for r in results if r.cell.variant != "default"):
         found_module = frameworks.discover().get(name)
@@ -156,7 +157,8 @@ def verdicts(results: Sequence[Result]) -> list[str]:
         if len(rivals) < 2:
             continue
         first, compared = fastest(rivals, measured)
-        where = f"{workload_title(contest.workload)}, {thread_count(contest.threads)}"
+        precision = "" if contest.precision == "float32" else f", {contest.precision}"
+        where = f"{workload_title(contest.workload)}{precision}, {thread_count(contest.threads)}"
         known = [(r, found) for r, found in compared if found.low is not None]
         unknown = [label(r) for r, found in compared if found.low is None]
         if not known:
@@ -266,30 +268,6 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
             found |= {f"{name}.{key}": (values or {}).get(key) for key in keys}
         rows.append(found)
     return pd.DataFrame(rows)
-
-
-def proofs(results: Sequence[Result]) -> RichTable:
-    """The largest error of every framework, variant and workload, and its share of the bound."""
-    shown = RichTable(
-        title="Proof of equal work",
-        caption="error relative to the update; share: error over its bound, at most 1",
-        title_justify="left",
-        caption_justify="left",
-    )
-    for heading in ("framework", "workload", "result", "largest error", "at", "share of bound"):
-        shown.add_column(
-            heading, no_wrap=heading != "result", justify="right" if heading in ("largest error", "share of bound") else "left"
-        )
-    for r in results:
-        workload = workload_title(r.cell.workload)
-        if r.proof is None:
-            shown.add_row(label(r), workload, escape(f"{r.status}: {r.reason}"), "", "", "")
-        else:
-            verdict = "equal" if r.proof.equal else escape(f"UNEQUAL: {r.proof.reason}")
-            shown.add_row(
-                label(r), workload, verdict, f"{r.proof.tiny.error:.1e}", r.proof.tiny.where, f"{r.proof.tiny.share_of_bound:.2f}"
-            )
-    return shown
 
 
 def record(result: Result) -> str:

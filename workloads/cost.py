@@ -71,6 +71,23 @@ def flops(workload: Workload, mini_batch: int, mode: str) -> int:
     return step_flops(workload, mini_batch) if mode == "train" else forward_flops(workload, mini_batch)
 
 
+def least_flops(workload: Workload, mini_batch: int, mode: str) -> float:
+    """FLOPs that a step cannot do without: convolutions of stride 1 counted with the multiplications of Winograd's algorithm.
+
+    For a k x k kernel and tiles of 4 x 4 outputs it needs (4 + k - 1)^2 multiplications instead of (4 k)^2: a quarter for
+    k = 3 (Lavin and Gray 2015, arXiv 1509.09308, section 4). Larger tiles lose too many digits in float32.
+    """
+
+    def least(node: Node) -> float:
+        layer = node.layer
+        saved = (4 * layer.kernel / (layer.kernel + 3)) ** 2 if isinstance(layer, Conv2d) and layer.stride == 1 else 1.0
+        return _forward(node) / saved
+
+    nodes = trace(workload)
+    once = sum(least(node) for node in flatten(nodes))
+    return mini_batch * (3 * once - least(nodes[0]) if mode == "train" else once)
+
+
 def zero_padding_flops(workload: Workload, mini_batch: int, mode: str) -> int:
     """What of `flops` multiplies a convolution's zero padding: a kernel may step over it, or take it for any other value.
 

@@ -438,6 +438,32 @@ def frozen_layer(workload, arrays):
     return net
 
 
+@fault("a step that was computed beforehand: right in every value, and faster than any machine")
+def computed_beforehand(workload, arrays):
+    return Beforehand(workload, arrays)
+
+
+class Beforehand(Faulty):
+    """Knows its first steps from the time of its building."""
+
+    def __init__(self, workload, arrays):
+        super().__init__(workload, arrays)
+        self.known = []
+        for _ in range(8):
+            super().step(1)
+            self.known.append((self.loss, self.read("parameters"), self.read("statistics")))
+        self.start(arrays)
+
+    def start(self, arrays):
+        super().start(arrays)
+        self.steps = 0
+
+    def step(self, n):
+        for _ in range(n):
+            self.loss, self.parameters, self.statistics = self.known[min(self.steps, 7)]
+            self.steps += 1
+
+
 class Late(Faulty):
     """Steps in a thread of its own, 30 ms late; `step` does not wait for it, `read` does."""
 
