@@ -52,7 +52,7 @@ FAILURES = ("unsupported", "out-of-memory", "crashed")
 ANSWERS = {
     "build": {"load_seconds", "build_seconds", "parameter_count"},
     "warm_up": {"seconds", "losses", "peak_memory_bytes"},
-    "steps": {"seconds", "wall_seconds", "cpu_seconds", "ready_seconds", "late_seconds", "losses", "peak_memory_bytes"},
+    "steps": {"seconds", "wall_seconds", "cpu_seconds", "ready_seconds", "looked_seconds", "late_seconds", "losses", "peak_memory_bytes"},
     "read": {"value"},
     "start": {"started"},
     "norms": {"norms"},

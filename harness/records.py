@@ -38,7 +38,9 @@ class Turn:
     cpu_seconds: float
     """Processor time of all threads of the worker during the turn."""
     ready_seconds: float
-    """How long its threads were running or ready to run, together: over the wall time, how many at once. 0 where not told."""
+    """How long its threads were running or ready to run, together; 0 where the system does not tell."""
+    looked_seconds: float
+    """Wall time within which processor time and ready time were taken."""
     late_seconds: float
     """By how much a step(0) and a reading right after took longer than a second time: nearly nothing, or the clock stopped
     before the step had ended."""
@@ -109,7 +111,7 @@ class Round:
     @property
     def cpu_per_wall(self) -> float:
         """Processors kept busy during the turns."""
-        return sum(t.cpu_seconds for t in self.turns) / sum(t.wall_seconds for t in self.turns)
+        return sum(t.cpu_seconds for t in self.turns) / sum(t.looked_seconds for t in self.turns)
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:

@@ -100,12 +100,15 @@ class Worker:
         """A turn: n steps, each timed by itself from call to fence; then a reading ("loss", "logits" or none) of the last."""
         clock, step = self.clock, self.built.step
         seconds = []
+        looked = clock()  # the other clocks are read within its time
         before, ready, cpu, begin = usage(), ready_seconds(), time.process_time(), clock()
         for _ in range(message["n"]):
             start = clock()
             step(1)
             seconds.append(clock() - start)
-        wall, cpu, ready, after = clock() - begin, time.process_time() - cpu, ready_seconds() - ready, usage()
+        wall, cpu, after = clock() - begin, time.process_time() - cpu, usage()
+        ready = ready_seconds() - ready
+        looked = clock() - looked
         peak = peak_memory()
         late = []
         for _ in range(2):  # what the first takes longer than the second was not there yet when the clock stopped
@@ -118,6 +121,7 @@ class Worker:
             "wall_seconds": wall,
             "cpu_seconds": cpu,
             "ready_seconds": ready,
+            "looked_seconds": looked,
             "late_seconds": max(0.0, late[0] - late[1]),
             "losses": [float(found)] if message["read"] == "loss" else [],
             "major_faults": after[0] - before[0],

@@ -57,7 +57,10 @@ def make(results: Sequence[Result]) -> Matrix:
         if r.settled():
             precision = "" if r.cell.precision == "float32" else f", {r.cell.precision}"
             why.setdefault((label(r) + precision, f"{r.status}: {r.reason}"), []).append(workload_title(r.cell.workload))
-    refused = [(f"{who}, {' and '.join(titles)}", reason) for (who, reason), titles in why.items()]
+    everywhere = [workload_title(name) for name in networks]
+    refused = [
+        (f"{who}, {'every network' if titles == everywhere else ', '.join(titles)}", reason) for (who, reason), titles in why.items()
+    ]
     equal = sum(r.proof is not None and r.proof.equal for r in results)
     return Matrix(tuple(map(workload_title, networks)), rows, f"{equal} of {len(results)} are proven to be the same work.", refused)
 
