@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -52,7 +53,7 @@ PROOF_SECONDS = 3.0
 """For the progress bar: one tiny network in one framework."""
 
 
-OWN = Environment("numpy", Path(sys.executable), None, "harness", "the harness's own", {}, "")
+OWN = Environment("numpy", Path(sys.executable), None, f"numpy-{metadata.version('numpy')}", "the harness's own", {}, "")
 
 
 @dataclass
@@ -207,7 +208,7 @@ class Gate:
         """Changes whenever a full-size result may: network, numbers, adapter, environment, processor."""
         workload = workloads.discover()[cell.workload]
         adapter = Path(str(frameworks.discover()[framework].__file__)).read_bytes()
-        known = [FORMAT, SEED, repr(workload._replace(tiny=None)), cell.mini_batch, cell.mode, cell.precision]
+        known = [FORMAT, SEED, HORIZON, SCATTER, repr(workload._replace(tiny=None)), cell.mini_batch, cell.mode, cell.precision]
         known += [framework, environment.digest, host.facts()["processor"], sorted(more.items())]
         return hashlib.sha256(json.dumps(known).encode() + adapter).hexdigest()[:16]
 

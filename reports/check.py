@@ -62,7 +62,9 @@ def make(results: Sequence[Result]) -> Matrix:
         (f"{who}, {'every network' if titles == everywhere else ', '.join(titles)}", reason) for (who, reason), titles in why.items()
     ]
     equal = sum(r.proof is not None and r.proof.equal for r in results)
-    return Matrix(tuple(map(workload_title, networks)), rows, f"{equal} of {len(results)} are proven to be the same work.", refused)
+    without = sum(r.status == "unsupported" for r in results)
+    summary = f"{equal} of {len(results)} are proven to be the same work" + (f", {without} are unsupported." if without else ".")
+    return Matrix(tuple(map(workload_title, networks)), rows, summary, refused)
 
 
 def _mark(result: Result) -> Mark:

@@ -78,6 +78,34 @@ def test_check_prints_errors_and_fails_on_unequal_work(stepbench):
     assert cell["equal_work"]["tiny"]["error"] == pytest.approx(0.5, abs=0.1)
 
 
+def test_check_writes_a_page(stepbench, tmp_path):
+    """One file, nothing loaded from elsewhere, every network and every refusal in it."""
+    done = stepbench("check", "-f", "null", "-w", "fcn-5,resnet", "--variant", "default,wrong", "--html", "proof.html")
+    assert done.returncode == 1
+    page = (tmp_path / "proof.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "http" not in page
+    assert page.count('<td class="equal"') == 2
+    assert page.count('<td class="unequal"') == 2
+    assert "every update is 0.5 times the expected one" in page
+    assert "2 of 4 are proven to be the same work." in page
+    assert "every update is 0.5 times the expected one" in done.stdout
+
+
+def test_precisions(stepbench, complaint):
+    """What a framework has not is unsupported, what nobody knows is refused; numbers say their precision."""
+    done = stepbench("check", "-f", "numpy", "-w", "lstm-32", "--variant", "default", "--precision", "float32,float64,bfloat16", "--json")
+    found = {cell["precision"]: cell for cell in json.loads(done.stdout)}
+    assert {precision: cell["status"] for precision, cell in found.items()} == {
+        "float32": "ok",
+        "float64": "ok",
+        "bfloat16": "unsupported",
+    }
+    assert found["float64"]["equal_work"]["tiny"]["error"] < 1e-12
+    assert found["float32"]["equal_work"]["tiny"]["error"] > 1e-7
+    complaint(stepbench("check", "--precision", "float8"), "unknown precision 'float8'", "bfloat16")
+
+
 def test_interrupt_and_resume(stepbench, tmp_path):
     """SIGTERM, then SIGKILL, in the middle of a run: what was stored stays, --resume goes on to the same end."""
     command = [sys.executable, "-c", "from harness.cli import main; main()", *RUN, "--rounds", "6", "--seed", "3"]

@@ -11,6 +11,7 @@ import frameworks
 import workloads
 from harness.cli import cli
 from harness.records import STATUSES
+from workloads import files
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -36,8 +37,28 @@ def test_every_command_is_in_the_readme(command):
     assert f"`stepbench {command}" in README
 
 
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A folder with the README's network, and a framework; what is named here is forgotten afterwards."""
+    (network,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mynet.py").write_text(network)
+    (tmp_path / "myframework.py").write_text("from frameworks.numpy import *\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "named", [])
+    return tmp_path
+
+
+def test_the_network_shown_is_one(stepbench, own):
+    """The gate proves it, its tiny variant's shape too."""
+    done = stepbench("check", "-w", "./mynet.py", "-f", "numpy,torch", "--variant", "default", "--full-size", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert [cell["workload"] for cell in found] == ["mynet", "mynet"]
+    assert max(cell["equal_work"]["full_size"]["share_of_bound"] for cell in found) < 0.5
+
+
 @pytest.mark.parametrize("line", [line for block in BLOCKS for line in block.splitlines() if line.startswith("$ stepbench")])
-def test_every_command_line_shown_can_be_parsed(line):
+def test_every_command_line_shown_can_be_parsed(line, own):
     """Options that were renamed show here."""
     words = re.sub(r"\s+#.*|\s+>.*", "", line).split()[2:]
     command = cli.commands[words[0]]

@@ -4,8 +4,8 @@ import numpy
 import pytest
 
 import workloads
-from workloads import cost
-from workloads.layers import LSTM, Conv2d, Dense, ReLU, Residual
+from workloads import Workload, cost, trace
+from workloads.layers import LSTM, Conv2d, Dense, Flatten, ReLU, Residual
 from workloads.parameters import arrays
 
 FULL = ["alexnet", "fcn-5", "fcn-8", "lstm-32", "lstm-64", "resnet"]
@@ -122,3 +122,28 @@ def test_arrays_known_values():
     assert not found.parameters["dense1.bias"].any()
     assert found.parameters["dense1.weight"][0, :2].tolist() == pytest.approx([0.10055756568908691, -0.004171106964349747], rel=1e-6)
     assert found.labels[:3].tolist() == [31, 8, 20]
+
+
+def test_least_flops_allow_for_winograd():
+    """By hand: only the 3x3 of stride 1 is cheaper, a quarter; dense layers never are."""
+    layers = (Conv2d(2, 3, padding=1), Conv2d(4, 3, stride=2), Flatten(), Dense(5))
+    workload = Workload("w", "W", (1, 9, 9), layers, 1)
+    first, second, dense = 2 * 2 * 81 * 9, 2 * 4 * 16 * 2 * 9, 2 * 5 * 64
+    assert cost.least_flops(workload, 3, "infer") == 3 * (first / 4 + second + dense)
+    assert cost.least_flops(workload, 1, "train") == 2 * first / 4 + 3 * (second + dense)
+    assert cost.least_flops(workloads.discover()["fcn-5"], 64, "train") == cost.flops(workloads.discover()["fcn-5"], 64, "train")
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape", "words"),
+    [
+        ((Conv2d(3, 3),), (6,), r"conv1 takes \(channels, height, width\), not \(6,\)"),
+        ((Conv2d(3, 7),), (1, 5, 5), r"conv1 leaves nothing of \(1, 5, 5\)"),
+        ((Dense(3), LSTM(4)), (6,), r"lstm1 takes \(time, features\), not \(3,\)"),
+        (("dense",), (6,), "'dense' is no layer"),
+    ],
+)
+def test_layers_that_do_not_fit_are_named(layers, shape, words):
+    """In one line, with the shape that arrived."""
+    with pytest.raises(ValueError, match=words):
+        trace(Workload("w", "W", shape, layers, 1))

@@ -1,0 +1,106 @@
+"""The gate: what is proven once is not proven again until something that it depends on changes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness import limit
+from harness.launcher import WorkerFailed
+
+RUN = ("run", "--suite", "tiny", "-w", "resnet-tiny", "-f", "null,numpy", "-t", "1", "--rounds", "2", "--json")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """A cache folder of the test's own, that has the environments of the real one."""
+    from harness import environments
+
+    real = environments.root()
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / real.name).symlink_to(real)
+    return folder
+
+
+def test_full_size_results_are_kept_by_what_they_depend_on(stepbench, cache):
+    """Cold: the reference runs, and each cell repeats its first steps. Warm: neither. Another mini-batch: all again."""
+    variables = {"STEPBENCH_CACHE": str(cache)}
+    cold = stepbench(*RUN, "--variant", "default", **variables)
+    assert cold.returncode == 0, cold.stderr
+    expected, proven = ({file: file.stat().st_mtime_ns for file in (cache / kind).iterdir()} for kind in ("expected", "proven"))
+    assert (len(expected), len(proven)) == (1, 2)
+    for file in proven:
+        assert set(json.loads(file.read_text())) == {"1", "3"}
+    warm = stepbench(*RUN, "--variant", "default", **variables)
+    assert warm.returncode == 0
+    assert "must show" in cold.stderr
+    assert "must show" not in warm.stderr
+    assert {file: file.stat().st_mtime_ns for kind in ("expected", "proven") for file in (cache / kind).iterdir()} == expected | proven
+    other = stepbench(*RUN, "--variant", "default", "--batch", "3", **variables)
+    assert other.returncode == 0
+    assert len(list((cache / "expected").iterdir())) == 2
+    assert len(list((cache / "proven").iterdir())) == 4
+    for cell in json.loads(warm.stdout):
+        assert 0 < cell["equal_work"]["full_size"]["share_of_bound"] < 0.5
+
+
+def test_every_round_carries_its_proof(stepbench):
+    """How many steps its process made, its last loss, and how far it was off."""
+    assert stepbench(*RUN, "--variant", "default").returncode == 0
+    record = json.loads(stepbench("show", "resnet-tiny/numpy", "--json").stdout)
+    assert len(record["rounds"]) == 2
+    for found in record["rounds"]:
+        made = 1 + sum(1 + len(turn["seconds"]) for turn in found["turns"])
+        assert found["last_step"] == made
+        assert found["check"]["share_of_bound"] < 0.5
+        assert found["last_loss"] != found["losses"][0]
+
+
+def test_inference_is_compared_at_full_size(stepbench):
+    """By its logits."""
+    done = stepbench(*RUN, "--variant", "default", "--mode", "infer")
+    assert done.returncode == 0, done.stderr
+    for cell in json.loads(done.stdout):
+        assert cell["equal_work"]["full_size"]["where"] in ("logits after step 1", "all parameters together after step 1")
+
+
+def test_a_speed_that_cannot_be(tmp_path, monkeypatch):
+    """A limit is measured again before a cell is refused, and the largest counts; nobody to measure it: nothing is said."""
+    from frameworks import Cell
+
+    monkeypatch.setenv("STEPBENCH_CACHE", str(tmp_path))
+    cell = Cell("fcn-5", "torch", mini_batch=64)  # 38.29 GFLOP
+    measured = iter([1e9, 5e10, 4e10])
+    monkeypatch.setattr(limit, "_measured", lambda how, log: next(measured))
+    log = Path(tmp_path / "log")
+    assert limit.impossible(cell, 1.0, iter([]), log) == ""
+    assert limit.impossible(cell, 1.0, iter("ab"), log) == ""  # the first way is too slow to allow it, the second is not
+    assert limit.impossible(cell, 0.8, iter([]), log) == ""
+    reason = limit.impossible(cell, 0.1, iter("c"), log)
+    assert reason.startswith("impossible: at least 38.3 GFLOP in 0.1 s is 7.7 times the 50 GFLOP/s of a matrix product with 1 thread(s)")
+
+
+def test_a_reference_that_fails_is_replaced(monkeypatch, tmp_path):
+    """And said; if none is left, the last one's problem is."""
+    from frameworks import Cell
+    from harness.gate import Gate
+    from harness.trajectory import Readings, Trajectory
+    from harness.watch import Silent
+
+    monkeypatch.setenv("STEPBENCH_CACHE", str(tmp_path))
+    said = []
+    watch = Silent()
+    monkeypatch.setattr(watch, "say", said.append, raising=False)
+    gate = Gate(lambda cell: None, tmp_path, watch, {})
+    cell = Cell("fcn-5-tiny", "null", mini_batch=8)
+    made = Trajectory(1, (Readings(1.0, {}),), (Readings(1.0, {}),))
+
+    def follow(reference, workload, cell):
+        if reference.cell.framework != "numpy":
+            raise WorkerFailed("crashed", "no such luck")
+        return made
+
+    monkeypatch.setattr(gate, "_follow", follow)
+    assert gate.expect(cell) == made
+    assert all("cannot be the reference of FCN-5 tiny: no such luck" in line for line in said)

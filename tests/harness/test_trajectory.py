@@ -1,0 +1,87 @@
+"""The full-size network: what passes and what does not, by what was measured of rounding."""
+
+import math
+
+import pytest
+
+from harness.trajectory import LEAST, MARGIN, MOST, TOGETHER, Readings, Trajectory, kept
+
+
+def readings(*steps):
+    """(loss, norms of a, b and c) of each step."""
+    return tuple(Readings(loss, dict(zip("abc", norms, strict=True))) for loss, *norms in steps)
+
+
+EXACT = readings((2.0, 3.0, 4.0, 12.0), (1.0, 6.0, 8.0, 24.0))
+ROUNDED = readings((2.0002, 3.0, 4.004, 12.012), (1.001, 6.0, 8.008, 24.024))
+TRAJECTORY = Trajectory(7, EXACT, ROUNDED)
+
+
+def test_bounds_are_multiples_of_the_floor():
+    """Of the loss: its own; of one parameter: nine tenths of all, at least; never less than at an earlier step."""
+    assert TRAJECTORY.bound(1, "loss") == pytest.approx(MARGIN * 1e-4)
+    assert TRAJECTORY.bound(2, "loss") == pytest.approx(MARGIN * 1e-3)
+    assert TRAJECTORY.bound(1, "a") == pytest.approx(MARGIN * 1e-3)  # exact by chance
+    calmer = Trajectory(7, EXACT, (ROUNDED[0], EXACT[1]))
+    assert calmer.bound(2, "b") == pytest.approx(MARGIN * 1e-3)
+    assert Trajectory(7, EXACT, EXACT).bound(1, "b") == MARGIN * LEAST
+    assert Trajectory(7, EXACT, readings((4.0, 1, 1, 1))).bound(1, "a") == MOST
+
+
+def test_all_parameters_together():
+    """The root of the sum of squares, which is known better than any one of them."""
+    assert dict(EXACT[0].values())[TOGETHER] == 13.0
+    together = Trajectory(7, EXACT, readings((2.0, 3.3, 3.6, 12.0478)))  # 10 % of one and another, and nothing together
+    _, reason = together.check(1, Readings(2.0, {"a": 3.1, "b": 4.1, "c": 12.1}))
+    assert reason.startswith("all parameters together after step 1 is off by 0.0")
+
+
+def test_what_is_right_passes():
+    """With the largest error and its place."""
+    check, reason = TRAJECTORY.check(2, Readings(1.0005, {"a": 6.0, "b": 8.0, "c": 24.0}))
+    assert reason == ""
+    assert check.where == "loss after step 2"
+    assert check.error == pytest.approx(5e-4)
+    assert check.share_of_bound == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("loss", "norms", "words"),
+    [
+        (1.2, (6.0, 8.0, 24.0), "loss after step 2 is off by 0.2"),
+        (math.nan, (6.0, 8.0, 24.0), "loss after step 2 is missing, misshapen or no number"),
+        (1.0, (6.0, None, 24.0), "b after step 2 is missing, misshapen or no number"),
+        (1.0, (0.0, 8.0, 24.0), "a after step 2 is off by 1, "),
+        (1.0, (3.0, 4.0, 12.0), "after step 2 is off by 0.5"),
+    ],
+    ids=["another loss", "NaN", "missing", "stands still", "stopped a step ago"],
+)
+def test_what_is_wrong_is_named(loss, norms, words):
+    """NaN and what is missing never pass."""
+    check, reason = TRAJECTORY.check(2, Readings(loss, dict(zip("abc", norms, strict=True))))
+    assert words in reason or (words.startswith("b ") and "is missing" in reason)
+    assert not check.share_of_bound <= 1
+
+
+def test_first_losses_while_it_is_timed():
+    """And the parameter count."""
+    assert TRAJECTORY.failure(7, [2.0001, 1.002]) == ""
+    assert TRAJECTORY.failure(6, []) == "trains 6 parameters, not 7"
+    assert TRAJECTORY.failure(7, [2.0, 1.3]).startswith("loss of step 2 is 1.3, not 1: off by 0.3, bound 0.01")
+    assert "nan" in TRAJECTORY.failure(7, [math.nan])
+
+
+def test_it_is_kept(tmp_path):
+    """Computed once; a file that cannot be read is made again."""
+    made = []
+
+    def run():
+        made.append(1)
+        return TRAJECTORY
+
+    file = tmp_path / "expected" / "net.json"
+    assert [kept(file, run) for _ in range(3)] == [TRAJECTORY] * 3
+    assert len(made) == 1
+    file.write_text("{")
+    assert kept(file, run) == TRAJECTORY
+    assert len(made) == 2
