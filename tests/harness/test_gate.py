@@ -8,7 +8,7 @@ import pytest
 from harness import limit
 from harness.launcher import WorkerFailed
 
-RUN = ("run", "--suite", "tiny", "-w", "resnet-tiny", "-f", "null,numpy", "-t", "1", "--rounds", "2", "--json")
+RUN = ("run", "--suite", "tiny", "-w", "resnet-tiny", "-f", "null,numpy", "-t", "1", "--rounds", "1", "--json")
 
 
 @pytest.fixture
@@ -33,12 +33,12 @@ def test_full_size_results_are_kept_by_what_they_depend_on(stepbench, cache):
     for file in proven:
         assert set(json.loads(file.read_text())) == {"1", "3"}
     warm = stepbench(*RUN, "--variant", "default", **variables)
-    assert warm.returncode == 0
+    assert warm.returncode == 0, warm.stdout
     assert "must show" in cold.stderr
     assert "must show" not in warm.stderr
     assert {file: file.stat().st_mtime_ns for kind in ("expected", "proven") for file in (cache / kind).iterdir()} == expected | proven
     other = stepbench(*RUN, "--variant", "default", "--batch", "3", **variables)
-    assert other.returncode == 0
+    assert other.returncode == 0, other.stdout
     assert len(list((cache / "expected").iterdir())) == 2
     assert len(list((cache / "proven").iterdir())) == 4
     for cell in json.loads(warm.stdout):
@@ -49,7 +49,7 @@ def test_every_round_carries_its_proof(stepbench):
     """How many steps its process made, its last loss, and how far it was off."""
     assert stepbench(*RUN, "--variant", "default").returncode == 0
     record = json.loads(stepbench("show", "resnet-tiny/numpy", "--json").stdout)
-    assert len(record["rounds"]) == 2
+    assert len(record["rounds"]) == 1
     for found in record["rounds"]:
         made = 1 + sum(1 + len(turn["seconds"]) for turn in found["turns"])
         assert found["last_step"] == made
