@@ -9,6 +9,7 @@ updates after three. It also judges the clock and the threads: a number that was
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -24,8 +25,8 @@ from harness import environments, host, limit, proof, trajectory
 from harness.environments import Environment, cache_folder
 from harness.launcher import Launch, Worker, WorkerFailed, launch, log_tail
 from harness.records import Check, Proof
-from harness.trajectory import HORIZON, SCATTER, Readings, Trajectory
-from harness.turns import SIDE_BY_SIDE, Competitor, repeat
+from harness.trajectory import HORIZON, MOST_STEPS, PATIENCE, SCATTER, Readings, Trajectory
+from harness.turns import SIDE_BY_SIDE, Competitor, inferences, readings, repeat
 from harness.watch import Watch
 from workloads import Workload, cost
 from workloads.parameters import FORMAT, SEED, arrays
@@ -34,6 +35,9 @@ REFERENCES = (("torch", "tuned"), ("jax", "tuned"))
 """Who computes a full-size network in float64, if its environment is there; else NumPy. Seconds per step on two processors, of
 PyTorch, JAX and NumPy: ResNet-50 7.2, 13.7, 13; AlexNet 1.45, 1.7, 3; FCN-5 .9, .7, 1; LSTM-32 .75, .7, .7. Each is itself
 proven against NumPy's float64 on the tiny network first."""
+
+INFERENCES = 2
+"""In inference, the logits of the network at its start, and with other parameters."""
 
 PROVEN_STEPS = {1, 3}
 """After these the norms are compared once for each adapter, environment and machine."""
@@ -48,6 +52,11 @@ microseconds from thread to thread keeps two ready (JAX and MXNet on the tiny ne
 
 LATE_LEAST, LATE_SHARE = 2e-3, 0.05
 """A clock that stopped earlier than this before the step had ended (seconds, and share of a step) is wrong."""
+
+AS_IT_BEGAN, STORED = 0.02, 2.0**-18
+"""The same step of the same object from the same parameters may be off by the first: sums in another order, no more. It is of
+how far the step moves a parameter, or of the second times its size if that is more: then 2^-23.6 of it passes, what float32
+loses in storing it."""
 
 PROOF_SECONDS = 3.0
 """For the progress bar: one tiny network in one framework."""
@@ -146,23 +155,29 @@ class Gate:
 
     # What a full-size network must show.
 
-    def expect(self, cell: Cell) -> Trajectory:
-        """The first steps of a cell's network, computed once for each reference and machine. Raises WorkerFailed."""
-        if cell.contest not in self.trajectories:
-            workload = workloads.discover()[cell.workload]
-            problem = WorkerFailed("crashed", "no reference")
-            for reference in self._references(cell):
-                digest = self._digest(cell, reference.environment, reference.cell.framework)
-                file = cache_folder() / "expected" / f"{workload.name}-{digest}.json"
-                try:
-                    self.trajectories[cell.contest] = trajectory.kept(file, partial(self._follow, reference, workload, cell))
-                    break
-                except WorkerFailed as failure:
-                    problem = failure
-                    self.watch.say(f"{reference.cell.framework} cannot be the reference of {workload.title}: {failure.reason}")
-            else:
-                raise problem
-        return self.trajectories[cell.contest]
+    def expect(self, cell: Cell, steps: int = HORIZON) -> Trajectory:
+        """So many first steps of a cell's network, computed once for each reference and machine. Raises WorkerFailed."""
+        steps = INFERENCES if cell.mode == "infer" else steps
+        known = self.trajectories.get(cell.contest)
+        if known is not None and len(known.exact) >= steps:
+            return known
+        workload = workloads.discover()[cell.workload]
+        problem = WorkerFailed("crashed", "nobody can compute it")
+        for reference in self._references(cell):
+            digest = self._digest(cell, reference.environment, reference.cell.framework)
+            file = cache_folder() / "expected" / f"{workload.name}-{digest}.json"
+            try:
+                known = trajectory.kept(file, steps, partial(self._follow, reference, workload, cell))
+            except WorkerFailed as failure:
+                problem = failure
+                self.watch.say(f"{reference.cell.framework} cannot be the reference of {workload.title}: {failure.reason}")
+                continue
+            reason = known.unprovable()
+            if reason:
+                raise WorkerFailed("unsupported", f"{workload.title} cannot be proven in {cell.precision}: {reason}")
+            self.trajectories[cell.contest] = known
+            return known
+        raise problem
 
     def _references(self, cell: Cell) -> Iterator[Launch]:
         """How those that can compute a network in float64 are started, with all physical cores; NumPy in our own Python last."""
@@ -175,18 +190,18 @@ class Gate:
                 yield launch(exact._replace(framework=name, variant=variant), found, **limits)
         yield launch(exact._replace(framework="numpy", variant="default"), OWN, **limits)
 
-    def _follow(self, reference: Launch, workload: Workload, cell: Cell) -> Trajectory:
+    def _follow(self, reference: Launch, workload: Workload, cell: Cell, steps: int) -> Trajectory:
         """Runs a reference in float64, and in the cell's precision."""
         arrays(workload, cell.mini_batch, cache=reference.arrays)
-        exact, rounded = (self._steps(reference, workload, precision) for precision in ("float64", cell.precision))
-        return Trajectory(cost.parameter_count(workload), exact, rounded)
+        begin = time.monotonic()
+        exact, rounded = (self._steps(reference, workload, precision, steps) for precision in ("float64", cell.precision))
+        return Trajectory(cost.parameter_count(workload), exact, rounded, time.monotonic() - begin)
 
-    def _steps(self, reference: Launch, workload: Workload, precision: str) -> tuple[Readings, ...]:
-        """A reference's first steps; its float64 is first proven on the tiny network. Raises WorkerFailed."""
+    def _steps(self, reference: Launch, workload: Workload, precision: str, steps: int) -> tuple[Readings, ...]:
+        """A reference's first steps; its float64 is first proven on the tiny network, if there is one. Raises WorkerFailed."""
         how = replace(reference, cell=reference.cell._replace(precision=precision))
-        self.watch.stage(f"what {workload.title} must show, in {precision} by {how.cell.framework}")
+        self.watch.stage(f"what {workload.title} must show in {steps} steps, in {precision} by {how.cell.framework}")
         worker = Worker(how, self.logs / "reference.log")
-        found = []
         try:
             if precision == "float64" and workload.tiny is not None:
                 tiny = how.cell._replace(workload=workload.tiny.name, mini_batch=workload.tiny.mini_batch)
@@ -195,22 +210,27 @@ class Gate:
                     raise WorkerFailed("unequal", proven.reason)
             scatter = {} if precision == "float64" else {"scatter": SCATTER}
             worker.ask({**how.message(host.layout(how.cell.threads)), **scatter})
-            for _ in range(1 if how.cell.mode == "infer" else HORIZON):
-                losses = worker.ask({"do": "warm_up", "n": 1, "mode": how.cell.mode})["losses"]
-                norms = worker.ask({"do": "norms", "mode": how.cell.mode})["norms"]
-                found.append(Readings(losses[0] if losses else None, norms))
+            if how.cell.mode == "infer":
+                return tuple(inferences(worker, how.cell))
+            found = []
+            for _ in range(steps):
+                loss = worker.ask({"do": "warm_up", "n": 1, "mode": how.cell.mode})["losses"][0]
+                found.append(readings(worker, how.cell, loss))
                 self.watch.tick()
+            return tuple(found)
         finally:
             worker.end()
-        return tuple(found)
 
     def _digest(self, cell: Cell, environment: Environment, framework: str, **more: Any) -> str:
         """Changes whenever a full-size result may: network, numbers, adapter, environment, processor."""
         workload = workloads.discover()[cell.workload]
-        adapter = Path(str(frameworks.discover()[framework].__file__)).read_bytes()
-        known = [FORMAT, SEED, HORIZON, SCATTER, repr(workload._replace(tiny=None)), cell.mini_batch, cell.mode, cell.precision]
-        known += [framework, environment.digest, host.facts()["processor"], sorted(more.items())]
-        return hashlib.sha256(json.dumps(known).encode() + adapter).hexdigest()[:16]
+        module = frameworks.discover()[framework]
+        packages = [Path(str(package.__file__)).parent for package in (workloads, frameworks)]
+        files = [Path(str(module.__file__)), *(file for folder in packages for file in sorted(folder.glob("*.py")))]
+        sources = b"".join(file.read_bytes() for file in files)
+        known = [FORMAT, SEED, SCATTER, repr(workload._replace(tiny=None)), cell.mini_batch, cell.mode, cell.precision]
+        known += [framework, repr(module.framework), environment.digest, host.facts()["processor"], sorted(more.items())]
+        return hashlib.sha256(json.dumps(known).encode() + sources).hexdigest()[:16]
 
     # While it is timed, and at the end (harness.turns.Judge).
 
@@ -219,22 +239,22 @@ class Gate:
         return self.expect(cell).failure(parameter_count, losses)
 
     def repeats(self, cell: Cell, steps: int) -> int:
-        """Three, once for a cell with the most threads of its kind; one, where the trajectory does not go as far."""
+        """Three, once for a cell with the most threads of its kind; one, where the trajectory cannot go as far; in inference
+        always, since the same logits come again and again."""
         if cell.mode == "infer":
-            return 0
-        if cell.threads >= self.most_threads.get(cell._replace(threads=0), 0) and not self._proven(cell).exists():
+            return 1
+        if cell.threads >= self.most_threads.get(cell._replace(threads=0), 0) and not _kept(self._proven(cell)):
             return 3
-        return 1 if steps > HORIZON else 0
+        return 1 if self.beyond(cell, steps) else 0
 
-    def _products(self, cell: Cell) -> Iterator[Launch]:
-        """Ways to measure the machine's limit, the quickest first; never by the cell's own framework if it is a user's."""
-        product = limit.of(cell)
-        if cell.device == "cpu" and cell.precision in frameworks.numpy.DTYPES:
-            yield launch(product._replace(framework="numpy"), OWN, arrays=str(cache_folder() / "arrays"))
-        for name, _ in REFERENCES:
-            found = environments.find(name, frameworks.discover()[name].framework)
-            if found is not None:
-                yield launch(product._replace(framework=name), found, arrays=str(cache_folder() / "arrays"))
+    def beyond(self, cell: Cell, steps: int) -> bool:
+        """Whether the trajectory neither goes so far nor can be made to."""
+        return cell.mode == "train" and not self._within_reach(cell, steps)
+
+    def _within_reach(self, cell: Cell, steps: int) -> bool:
+        """Whether the trajectory goes so far, or can be made to in a reasonable time."""
+        known = self.expect(cell)
+        return steps <= len(known.exact) or (steps <= MOST_STEPS and known.seconds / len(known.exact) * steps <= PATIENCE)
 
     def prove_full_size(self, cell: Cell, proof_: Proof) -> Proof | Failed:
         """The full-size network by itself, with nothing timed: parameter count, losses, norms after one and three steps."""
@@ -247,8 +267,7 @@ class Gate:
             competitor = Competitor(self.launch(cell), worker)
             count = worker.ask(competitor.launch.message(host.layout(cell.threads)))["parameter_count"]
             repeat(competitor, 3)
-            found = {1: competitor.repeated[1]} if cell.mode == "infer" else competitor.repeated
-            checks = [expected.check(step, readings) for step, readings in found.items()]
+            checks = [expected.check(step, readings_) for step, readings_ in competitor.repeated.items()]
             reason = expected.failure(count, []) or next((reason for _, reason in checks if reason), "")
             for check, _ in checks:
                 proof_ = proof_.with_full_size(check)
@@ -259,6 +278,16 @@ class Gate:
             if worker is not None:
                 worker.end()
 
+    def _products(self, cell: Cell) -> Iterator[Launch]:
+        """Ways to measure the machine's limit, the quickest first; never by the cell's own framework if it is a user's."""
+        product = limit.of(cell)
+        if cell.device == "cpu" and cell.precision in frameworks.numpy.DTYPES:
+            yield launch(product._replace(framework="numpy"), OWN, arrays=str(cache_folder() / "arrays"))
+        for name, _ in REFERENCES:
+            found = environments.find(name, frameworks.discover()[name].framework)
+            if found is not None:
+                yield launch(product._replace(framework=name), found, arrays=str(cache_folder() / "arrays"))
+
     def _proven(self, cell: Cell) -> Path:
         """Where the readings of a cell's first steps are kept."""
         digest = self._digest(cell, self.launch(cell).environment, cell.framework, variant=cell.variant, threads=cell.threads)
@@ -266,38 +295,47 @@ class Gate:
 
     def at_the_end(self, competitors: Sequence[Competitor]) -> None:
         """Judges all that have been measured, when every worker has ended."""
+        reach = [c.steps for c in competitors if c.launch.cell.mode == "train" and self._within_reach(c.launch.cell, c.steps)]
         for competitor in competitors:
             try:
-                self._judge(competitor, self.expect(competitor.launch.cell))
+                self._judge(competitor, self.expect(competitor.launch.cell, max([HORIZON, *reach])))
             except WorkerFailed as failure:
                 competitor.fail(failure)
 
     def _judge(self, competitor: Competitor, expected: Trajectory) -> None:
         """Raises WorkerFailed for what is not the network's work, or was not taken rightly."""
-        cell = competitor.launch.cell
-        found = [expected.check(step, readings) for step, readings in self._found(competitor)]
+        cell, last = competitor.launch.cell, competitor.last
+        assert last is not None
+        if last.missing():
+            where = f"{last.missing()} after step {competitor.steps}"
+            raise WorkerFailed("unequal", f"{where} is missing, misshapen or no number: a fault, or a network that diverges")
+        found = [expected.check(step, readings_) for step, readings_ in self._found(competitor, len(expected.exact))]
         reason = next((reason for _, reason in found if reason), "") or _conditions(competitor)
         step = median(seconds for turn in competitor.turns for seconds in turn.seconds)
         reason = reason or limit.impossible(cell, step, self._products(cell), self.logs / "limit.log")
+        if competitor.going_on:
+            found.append(_as_it_began(competitor))
+            reason = reason or found[-1][1]
         if reason:
             raise WorkerFailed("unequal", reason)
-        if competitor.repeated.keys() >= PROVEN_STEPS and not self._proven(cell).exists():
+        if competitor.repeated.keys() == PROVEN_STEPS and not _kept(self._proven(cell)):
             _keep(self._proven(cell), competitor.repeated)
         checks = [check for check, _ in found]
         largest = max(checks, key=lambda check: check.error)
         competitor.check = Check(largest.error, largest.where, max(check.share_of_bound for check in checks))
 
-    def _found(self, competitor: Competitor) -> Iterator[tuple[int, Readings]]:
+    def _found(self, competitor: Competitor, reach: int) -> Iterator[tuple[int, Readings]]:
         """All readings of a competitor that can be compared, with their step."""
         cell, last = competitor.launch.cell, competitor.last
         assert last is not None
         if cell.mode == "infer":
             yield 1, last
+            yield from competitor.repeated.items()
             return
         for step, loss in enumerate(competitor.losses, start=1):
             yield step, Readings(loss, {})
-        if competitor.steps <= HORIZON or None in last.norms.values():
-            yield min(competitor.steps, HORIZON), last
+        if competitor.steps <= reach:
+            yield competitor.steps, last
         yield from {**_kept(self._proven(cell)), **competitor.repeated}.items()
 
 
@@ -308,6 +346,16 @@ def most_threads(cells: Sequence[Cell]) -> dict[Cell, int]:
         alike = cell._replace(threads=0)
         found[alike] = max(cell.threads, found.get(alike, 0))
     return found
+
+
+def _as_it_began(competitor: Competitor) -> tuple[Check, str]:
+    """A step far on against the same step begun anew from there: the first step after a beginning has been proven to be right."""
+    found = competitor.going_on
+    rows = []
+    for name, anew in found["anew"].items():
+        error = trajectory.relative(found["went_on"][name], anew, STORED * (found["sizes"][name] or 0.0))
+        rows.append((f"{name} in step {competitor.steps + 1}, begun anew from there,", error, AS_IT_BEGAN))
+    return proof.weigh(rows)
 
 
 def _conditions(competitor: Competitor) -> str:
@@ -333,7 +381,9 @@ def _keep(file: Path, readings: dict[int, Readings]) -> None:
 
 
 def _kept(file: Path) -> dict[int, Readings]:
+    """Readings after the proven steps; none where the file holds anything else."""
     try:
-        return {int(step): Readings(**found) for step, found in json.loads(file.read_text()).items()}
-    except (OSError, ValueError, TypeError):
+        found = {int(step): Readings(**found) for step, found in json.loads(file.read_text()).items()}
+        return found if found.keys() == PROVEN_STEPS and not any(reading.missing() for reading in found.values()) else {}
+    except (OSError, ValueError, TypeError, AttributeError):
         return {}

@@ -55,7 +55,8 @@ ANSWERS = {
     "steps": {"seconds", "wall_seconds", "cpu_seconds", "ready_seconds", "looked_seconds", "late_seconds", "losses", "peak_memory_bytes"},
     "read": {"value"},
     "start": {"started"},
-    "norms": {"norms"},
+    "go_on": {"went_on", "anew", "sizes"},
+    "norms": {"norms", "statistics"},
 }
 """What the answer to each message holds, at least."""
 

@@ -34,6 +34,13 @@ and a logarithm cost the last few."""
 ROUNDING = 2.0**-23
 """What float32 loses of a number in an operation or two."""
 
+MOST = 0.3
+"""Where a bound would have to be larger, a network cannot be proven in that precision: half the learning rate would pass."""
+
+NOTHING = 2.0**-10
+"""A parameter of which each value moves by less than this share of what is usual has an error relative to that: a bias before
+batch norm, whose gradient is exactly 0, moves by rounding alone."""
+
 RUNS = 8
 """Float32 runs of the reference whose worst error is the floor. One alone may be exact by chance where others are not."""
 
@@ -140,6 +147,17 @@ class Expected:
         least = max(LOSS_FLOOR, UNIT.get(self.precision, 0.0) / 16) if kind == "loss" else max(ROUNDING, same_kind[len(same_kind) // 2])
         return MARGIN[self.precision] * FINER.get(self.precision, 1.0) * max(self.floors[reading, name], least)
 
+    def unprovable(self) -> str:
+        """Why nothing can be proven of this network, whoever computes it; empty if something can."""
+        for reading, arrays_ in self.readings.items():
+            for name, array in arrays_.items():
+                if not numpy.all(numpy.isfinite(array)):
+                    return f"{name} {reading.partition(' ')[2]} is no finite number, in float64 either: a smaller learning rate may help"
+                if not self.bound(reading, name) <= MOST:
+                    moved = f"{100 * self.bound(reading, name) / MARGIN[self.precision]:.0f} %"
+                    return f"rounding alone moves {name} {reading.partition(' ')[2]} by {moved}: another learning rate may help"
+        return ""
+
 
 KNOWN: dict[str, Expected] = {}
 """What was expected before, by workload, mode and precision."""
@@ -150,15 +168,16 @@ def errors(
 ) -> Iterator[tuple[str, str, float]]:
     """(reading, name, relative error by norms) of everything expected; infinite for what is missing or not finite."""
     for reading, arrays_ in expected.items():
+        scales = {name: float(numpy.linalg.norm(wanted - start[name] if name in start else wanted)) for name, wanted in arrays_.items()}
+        each = sorted(scales[name] / math.sqrt(max(1, numpy.size(wanted))) for name, wanted in arrays_.items())
+        least = NOTHING * each[len(each) // 2] if reading.startswith("parameters") and each else 0.0
         for name, wanted in arrays_.items():
             got = found.get(reading, {}).get(name)
             if got is None or numpy.shape(got) != numpy.shape(wanted) or not numpy.all(numpy.isfinite(got)):
                 yield reading, name, math.inf
                 continue
-            moved = wanted - start[name] if name in start else wanted
-            scale = float(numpy.linalg.norm(moved))
             difference = float(numpy.linalg.norm(numpy.asarray(got, numpy.float64) - wanted))
-            yield reading, name, difference / max(scale, 2.0**-52)  # less is float64's own rounding: exactly, nothing moved
+            yield reading, name, difference / max(scales[name], least * math.sqrt(numpy.size(wanted)), 2.0**-52)
 
 
 def expected(workload: Workload, mode: str, precision: str = "float32") -> Expected:

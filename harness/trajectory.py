@@ -9,16 +9,20 @@ What it does not know: how the reference is run.
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from harness.proof import weigh
 from harness.records import Check
 
-HORIZON = 7
-"""The reference makes so many steps: those of a process with three laps of one measured step. One that has made more starts
-over at its end and repeats the first."""
+HORIZON = 9
+"""The reference makes so many steps at first: those of a process with three laps of one measured step, or two. For a process
+that has made more it goes on, as long as that takes it less than `PATIENCE`; else the process goes on for one step at its end,
+makes the same step again begun anew from there, and then repeats its first, which is known."""
+
+PATIENCE, MOST_STEPS = 30.0, 2000
+"""Seconds, and steps, that a reference is followed at most."""
 
 SCATTER = 2.0**-16
 """For the floor, the reference's input is moved by up to this share. Convolutions differ by as much between algorithms, and a
@@ -35,6 +39,10 @@ MOST = 0.9
 """No floor excuses more than this: a parameter that stands still is off by 1."""
 
 
+NOTHING = 2.0**-10
+"""A parameter that moves by less than this share of what half of them move has an error relative to that: a bias before batch
+norm, say, whose gradient is exactly 0, moves by rounding alone."""
+
 TOGETHER = "all parameters together"
 
 
@@ -47,6 +55,8 @@ class Readings:
     norms: dict[str, float | None]
     """How far each parameter has moved from its start, by full name; in inference, how large the logits are. Euclidean norms;
     None for what is missing, misshapen or not finite."""
+    statistics: dict[str, float | None] = field(default_factory=dict)
+    """The same of the running statistics of batch norm."""
 
     def values(self) -> Iterator[tuple[str, float | None]]:
         """All of them by name."""
@@ -56,6 +66,12 @@ class Readings:
         if norms:
             yield TOGETHER, None if None in norms else math.hypot(*norms)  # type: ignore[arg-type]  # none is None
         yield from self.norms.items()
+        yield from self.statistics.items()
+
+    def missing(self) -> str:
+        """The first thing that is missing, misshapen or not finite; empty if nothing is."""
+        everything = {**self.norms, **self.statistics, **({} if self.loss is None else {"loss": self.loss})}
+        return next((name for name, value in everything.items() if value is None or not math.isfinite(value)), "")
 
 
 @dataclass(frozen=True)
@@ -67,27 +83,35 @@ class Trajectory:
     """From step 1 on, in float64."""
     rounded: tuple[Readings, ...]
     """The same in the cell's precision."""
+    seconds: float = 0.0
+    """That both took."""
 
     def check(self, step: int, found: Readings) -> tuple[Check, str]:
         """What a network has shown after a step, against what it must show; and in words what is wrong with it, if anything is."""
-        got = dict(found.values())
-        rows = [
-            (f"{name} after step {step}", relative(got[name], value), self.bound(step, name))
-            for name, value in self.exact[step - 1].values()
-            if name in got
-        ]
-        return weigh(rows)
+        got, bounds = dict(found.values()), self.bounds(step)
+        errors = _errors(self.exact[step - 1], got)
+        return weigh([(f"{name} after step {step}", error, bounds[name]) for name, error in errors.items() if name in got])
 
-    def bound(self, step: int, name: str) -> float:
-        """The largest relative error that passes: a multiple of the floor, which is never less than at an earlier step, nor for
+    def bounds(self, step: int) -> dict[str, float]:
+        """The largest relative errors that pass: a multiple of the floor, which is never less than at an earlier step, nor for
         one parameter less than for nine tenths of them (it may be small by chance)."""
-        floor = LEAST
+        floors = dict.fromkeys(dict(self.exact[step - 1].values()), LEAST)
         for exact, rounded in zip(self.exact[:step], self.rounded, strict=False):
-            wanted = dict(exact.values())
-            floors = {key: relative(value, wanted[key]) for key, value in rounded.values()}
-            norms = sorted(floors[key] for key in exact.norms)
-            floor = max(floor, floors[name], norms[9 * len(norms) // 10] if name in exact.norms else 0.0)
-        return min(MOST, MARGIN * floor)
+            errors = _errors(exact, dict(rounded.values()))
+            norms = sorted(errors[name] for name in exact.norms)
+            usual = norms[9 * len(norms) // 10] if norms else 0.0
+            for name in floors:
+                floors[name] = max(floors[name], errors[name], usual if name in exact.norms else 0.0)
+        return {name: min(MOST, MARGIN * floor) for name, floor in floors.items()}
+
+    def unprovable(self) -> str:
+        """Why nothing can be proven of this network, whoever computes it; empty if something can."""
+        broken = next((reading.missing() for reading in self.exact if reading.missing()), "")
+        if broken:
+            return f"{broken} is no finite number, in float64 either: a smaller learning rate may help"
+        if TOGETHER in dict(self.exact[0].values()) and self.bounds(1)[TOGETHER] >= MOST:
+            return "rounding alone hides the first step's update: another learning rate may help"
+        return ""
 
     def failure(self, parameter_count: int, losses: Sequence[float]) -> str:
         """Why a worker's first steps are not this network's; empty if they are."""
@@ -95,9 +119,11 @@ class Trajectory:
             return f"trains {parameter_count:,} parameters, not {self.parameter_count:,}"
         for step, loss in enumerate(losses[: len(self.exact)], start=1):
             wanted = self.exact[step - 1].loss
-            if wanted is not None and not relative(loss, wanted) <= self.bound(step, "loss"):
-                off = f"off by {relative(loss, wanted):.2g}, bound {self.bound(step, 'loss'):.2g}"
-                return f"loss of step {step} is {loss:.7g}, not {wanted:.7g}: {off}"
+            if wanted is None:
+                continue
+            error, bound = relative(loss, wanted), self.bounds(step)["loss"]
+            if not error <= bound:
+                return f"loss of step {step} is {loss:.7g}, not {wanted:.7g}: off by {error:.2g}, bound {bound:.2g}"
         return ""
 
     def to_json(self) -> dict[str, Any]:
@@ -108,24 +134,33 @@ class Trajectory:
     def of(cls, data: dict[str, Any]) -> Self:
         """As read back."""
         exact, rounded = (tuple(Readings(**step) for step in data[key]) for key in ("exact", "rounded"))
-        return cls(data["parameter_count"], exact, rounded)
+        return cls(data["parameter_count"], exact, rounded, data["seconds"])
 
 
-def relative(found: float | None, wanted: float | None) -> float:
-    """Relative error; infinite for what is missing or no number."""
+def _errors(exact: Readings, found: dict[str, float | None]) -> dict[str, float]:
+    """Relative errors by name; infinite for what is missing or no number."""
+    moved = sorted(norm for norm in exact.norms.values() if norm is not None)
+    least = NOTHING * moved[len(moved) // 2] if moved else 0.0
+    return {name: relative(found.get(name), value, 0.0 if name == "loss" else least) for name, value in exact.values()}
+
+
+def relative(found: float | None, wanted: float | None, least: float = 0.0) -> float:
+    """Error relative to what is wanted, or to `least` if that is more; infinite for what is missing or no number."""
     if found is None or wanted is None or not math.isfinite(found):
         return math.inf
-    difference = abs(found - wanted)
-    return difference / abs(wanted) if wanted else (math.inf if difference else 0.0)
+    difference, scale = abs(found - wanted), max(abs(wanted), least)
+    return difference / scale if scale else (math.inf if difference else 0.0)
 
 
-def kept(file: Path, run: Callable[[], Trajectory]) -> Trajectory:
-    """The trajectory in a file, or what `run()` gives, which is kept there."""
+def kept(file: Path, steps: int, run: Callable[[int], Trajectory]) -> Trajectory:
+    """The trajectory in a file, if it goes as far, or what `run(steps)` gives, which is kept there."""
     try:
-        return Trajectory.of(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError, KeyError):
+        found = Trajectory.of(json.loads(file.read_text()))
+        if min(len(found.exact), len(found.rounded)) >= steps:
+            return found
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass
-    made = run()
+    made = run(steps)
     file.parent.mkdir(parents=True, exist_ok=True)
     half_made = file.with_suffix(".making")
     half_made.write_text(json.dumps(made.to_json()))

@@ -12,7 +12,7 @@ import math
 import random
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,6 +49,9 @@ class Judge(Protocol):
     def repeats(self, cell: Cell, steps: int) -> int:
         """How many of its first steps (0, 1 or 3) a process that has made so many is to repeat at its end, starting over."""
 
+    def beyond(self, cell: Cell, steps: int) -> bool:
+        """Whether a process has made more steps than there are expectations of: it goes on for one, twice."""
+
     def at_the_end(self, competitors: "list[Competitor]") -> None:
         """Judges all that have been measured; called when every worker has ended. Sets `check`, or `failure`."""
 
@@ -71,6 +74,8 @@ class Competitor:
     last_loss: float | None = None
     repeated: dict[int, Readings] = field(default_factory=dict)
     """After its first and third step, when it started over."""
+    going_on: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    """One more step, as it went on and begun anew from there (`Worker.go_on`), where the trajectory does not go so far."""
     late_seconds: float | None = None
     """As a turn has it, of a last step in inference, after which the logits are read; in training a turn reads the loss."""
     check: Check | None = None
@@ -217,7 +222,9 @@ def finish(competitor: Competitor, judge: Judge | None) -> None:
     worker.resume()
     if cell.mode == "infer":
         competitor.late_seconds = worker.ask({"do": "steps", "n": 1, "read": "logits"})["late_seconds"]
-    competitor.last = Readings(competitor.last_loss, _norms(worker, cell))
+    competitor.last = readings(worker, cell, competitor.last_loss)
+    if judge and judge.beyond(cell, competitor.steps):
+        competitor.going_on = worker.ask({"do": "go_on"})
     repeats = judge.repeats(cell, competitor.steps) if judge else 0
     if repeats:
         worker.ask({"do": "start"})
@@ -228,14 +235,30 @@ def repeat(competitor: Competitor, steps: int) -> None:
     """The first steps, 1 or 3, of a worker that is at the start."""
     worker, cell = competitor.worker, competitor.launch.cell
     assert worker is not None
+    if cell.mode == "infer":
+        competitor.repeated = dict(enumerate(inferences(worker, cell), start=1))
+        return
     for step, n in ((1, 1), (3, 2)):
         if step <= steps:
-            losses = worker.ask(_warm_up(cell, n))["losses"]
-            competitor.repeated[step] = Readings(losses[-1] if losses else None, _norms(worker, cell))
+            competitor.repeated[step] = readings(worker, cell, worker.ask(_warm_up(cell, n))["losses"][-1])
 
 
-def _norms(worker: Worker, cell: Cell) -> dict[str, float | None]:
-    return dict(worker.ask({"do": "norms", "mode": cell.mode})["norms"])
+def inferences(worker: Worker, cell: Cell) -> Iterator[Readings]:
+    """Of a network at the start, and of one with other parameters, which nobody can have kept the logits of."""
+    for factor in (1.0, FACTOR):
+        worker.ask({"do": "start", "factor": factor})
+        worker.ask(_warm_up(cell))
+        yield readings(worker, cell, None)
+
+
+FACTOR = 1.25
+"""Of all parameters; exact in binary."""
+
+
+def readings(worker: Worker, cell: Cell, loss: float | None) -> Readings:
+    """What a worker's network shows after its last step, whose loss is known."""
+    found = worker.ask({"do": "norms", "mode": cell.mode})
+    return Readings(loss, dict(found["norms"]), dict(found["statistics"]))
 
 
 def run_round(

@@ -131,18 +131,39 @@ class Worker:
         }
 
     def start(self, message):
-        """Puts the initial parameters back in place: the next step is the first again, of the very object that was timed."""
-        self.built.start(self.arrays)
+        """Puts the initial parameters back in place, times a factor: the next step is the first again, of the object that was timed."""
+        factor = message.get("factor", 1.0)
+        changed = {name: array * array.dtype.type(factor) for name, array in self.arrays.parameters.items()} if factor != 1.0 else None
+        self.built.start(self.arrays if changed is None else self.arrays._replace(parameters=changed))
         return {"started": True}
 
     def norms(self, message):
-        """How far each parameter has moved from its start, or how large the logits are: Euclidean norms, null for what is
-        missing, misshapen or not finite."""
+        """How far each parameter and statistic has moved from its start, or how large the logits are: Euclidean norms, null for
+        what is missing, misshapen or not finite."""
         if message["mode"] == "infer":
             logits = self.built.read("logits")
-            return {"norms": {"logits": distance(logits, logits.shape, None)}}
-        found = self.built.read("parameters")
-        return {"norms": {name: distance(found.get(name), start.shape, start) for name, start in self.arrays.parameters.items()}}
+            return {"norms": {"logits": distance(logits, logits.shape, None)}, "statistics": {}}
+
+        def moved(what):
+            found = self.built.read(what)
+            return {name: distance(found.get(name), start.shape, start) for name, start in getattr(self.arrays, what).items()}
+
+        return {"norms": moved("parameters"), "statistics": moved("statistics")}
+
+    def go_on(self, message):
+        """One more step twice from where the network is: as it goes on, and begun anew from there. How far each parameter and
+        statistic moved in the one and in the other, and how large it is: Euclidean norms."""
+        here = self.arrays._replace(parameters=self.built.read("parameters"), statistics=self.built.read("statistics"))
+
+        def moved():
+            self.built.step(1)
+            found = dict(self.built.read("parameters"), **self.built.read("statistics"))
+            return {name: distance(found.get(name), array.shape, array) for name, array in known.items()}
+
+        known = dict(here.parameters, **here.statistics)
+        went_on = moved()
+        self.built.start(here)
+        return {"went_on": went_on, "anew": moved(), "sizes": {name: distance(a, a.shape, None) for name, a in known.items()}}
 
     def read(self, message):
         """Arrays go to an .npz file, numbers into the answer."""
@@ -160,7 +181,7 @@ def distance(found, shape, start):
     """Norm of an array, less another if one is given, in blocks that fit into a cache, added up in double precision."""
     import numpy
 
-    if found is None or found.shape != shape:
+    if getattr(found, "shape", None) != shape:
         return None
     found, total = found.reshape(-1), 0.0
     start = None if start is None else start.reshape(-1)

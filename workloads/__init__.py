@@ -117,6 +117,8 @@ def _defined() -> Dict[str, Tuple[str, Workload]]:
             raise BadFile(f"{module.__file__}: its `workload` is no Workload(...)")
         for workload in (module.workload, module.workload.tiny):
             if workload is not None:
+                if not isinstance(workload, Workload) or not workload.layers or workload.mini_batch < 1:
+                    raise BadFile(f"{module.__file__}: a workload is a Workload(...) with layers and a mini-batch of at least 1")
                 if not re.fullmatch(r"[\w.-]+", workload.name):
                     raise BadFile(f"{module.__file__}: the name {workload.name!r} has more than letters, digits, dots and dashes")
                 if workload.name in found:

@@ -90,7 +90,7 @@ def _loaded(load: Callable[[], Any], what: str) -> Any:
     """What `load` gives. Raises BadFile in one line for whatever it raises: the code is the user's."""
     try:
         return load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadFile("{} cannot be imported: {}: {}".format(what, type(error).__name__, error)) from error
 
 

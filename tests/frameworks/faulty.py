@@ -412,6 +412,45 @@ def update_lost(workload, arrays):
     return net
 
 
+def later(change):
+    """From step 20 on; who starts over begins to count anew."""
+
+    def build(workload, arrays):
+        net = Faulty(workload, arrays)
+        start = net.start
+
+        def begin(arrays):
+            start(arrays)
+            net.steps = 0
+
+        def after():
+            if net.steps >= 20:
+                change(net)
+
+        net.start, net.after = begin, after
+        return net
+
+    return build
+
+
+@fault("an update that is lost from step 20 on, as when a data iterator has run dry")
+def lost_later(workload, arrays):
+    def change(net):
+        for name, update in net.gradients.items():
+            net.parameters[name] += update
+
+    return later(change)(workload, arrays)
+
+
+@fault("a learning rate that falls to a tenth from step 20 on")
+def decaying_rate(workload, arrays):
+    def change(net):
+        for name, update in net.gradients.items():
+            net.parameters[name] += numpy.float32(0.9) * update
+
+    return later(change)(workload, arrays)
+
+
 @fault("a branch that a compiler removed, since nobody used its output: the running statistics")
 def dead_branch(workload, arrays):
     net = Faulty(workload, arrays)

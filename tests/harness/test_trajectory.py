@@ -19,13 +19,13 @@ TRAJECTORY = Trajectory(7, EXACT, ROUNDED)
 
 def test_bounds_are_multiples_of_the_floor():
     """Of the loss: its own; of one parameter: nine tenths of all, at least; never less than at an earlier step."""
-    assert TRAJECTORY.bound(1, "loss") == pytest.approx(MARGIN * 1e-4)
-    assert TRAJECTORY.bound(2, "loss") == pytest.approx(MARGIN * 1e-3)
-    assert TRAJECTORY.bound(1, "a") == pytest.approx(MARGIN * 1e-3)  # exact by chance
+    assert TRAJECTORY.bounds(1)["loss"] == pytest.approx(MARGIN * 1e-4)
+    assert TRAJECTORY.bounds(2)["loss"] == pytest.approx(MARGIN * 1e-3)
+    assert TRAJECTORY.bounds(1)["a"] == pytest.approx(MARGIN * 1e-3)  # exact by chance
     calmer = Trajectory(7, EXACT, (ROUNDED[0], EXACT[1]))
-    assert calmer.bound(2, "b") == pytest.approx(MARGIN * 1e-3)
-    assert Trajectory(7, EXACT, EXACT).bound(1, "b") == MARGIN * LEAST
-    assert Trajectory(7, EXACT, readings((4.0, 1, 1, 1))).bound(1, "a") == MOST
+    assert calmer.bounds(2)["b"] == pytest.approx(MARGIN * 1e-3)
+    assert Trajectory(7, EXACT, EXACT).bounds(1)["b"] == MARGIN * LEAST
+    assert Trajectory(7, EXACT, readings((4.0, 1, 1, 1))).bounds(1)["a"] == MOST
 
 
 def test_all_parameters_together():
@@ -75,13 +75,33 @@ def test_it_is_kept(tmp_path):
     """Computed once; a file that cannot be read is made again."""
     made = []
 
-    def run():
-        made.append(1)
+    def run(steps):
+        made.append(steps)
         return TRAJECTORY
 
     file = tmp_path / "expected" / "net.json"
-    assert [kept(file, run) for _ in range(3)] == [TRAJECTORY] * 3
-    assert len(made) == 1
-    file.write_text("{")
-    assert kept(file, run) == TRAJECTORY
-    assert len(made) == 2
+    assert [kept(file, 2, run) for _ in range(3)] == [TRAJECTORY] * 3
+    assert made == [2]
+    for wrong in ("{", "[]", "3", '{"parameter_count": 7, "exact": [], "rounded": [], "seconds": 1}'):
+        file.write_text(wrong)
+        assert kept(file, 2, run) == TRAJECTORY
+    kept(file, 5, run)  # longer than what is there
+    assert made == [2, 2, 2, 2, 2, 5]
+
+
+def test_what_nobody_can_prove():
+    """A reference that overflows; an update that rounding hides."""
+    assert TRAJECTORY.unprovable() == ""
+    assert "b is no finite number, in float64 either" in Trajectory(7, readings((2.0, 3.0, None, 1.0)), ROUNDED).unprovable()
+    hidden = Trajectory(7, EXACT, readings((2.0, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)))
+    assert hidden.unprovable().startswith("rounding alone hides the first step's update")
+
+
+def test_a_parameter_that_moves_by_rounding_alone():
+    """A bias before batch norm: its error is relative to what others move."""
+    exact, rounded = readings((2.0, 3.0, 4.0, 1e-17)), readings((2.0, 3.0, 4.0, 1e-9))
+    trajectory = Trajectory(7, exact, rounded)
+    check, reason = trajectory.check(1, Readings(2.0, {"a": 3.0, "b": 4.0, "c": 3e-9}))
+    assert reason == ""
+    assert check.error == pytest.approx(3e-9 / (3.0 / 1024))
+    assert trajectory.check(1, Readings(2.0, {"a": 3.0, "b": 4.0, "c": 0.1}))[1].startswith("c after step 1 is off by ")
