@@ -212,10 +212,10 @@ def check(
     stepbench check -f ./myframework.py -w lstm-32 --full-size --html proof.html
     """
     from harness import plan as planning
-    from harness.gate import PROOF_SECONDS
     from harness.lock import machine_to_ourselves
     from harness.plan import Plan
     from harness.session import Session
+    from harness.tiny import PROOF_SECONDS
     from reports import check as report
 
     tiny = planning.suites()["paper"].workloads

@@ -17,12 +17,14 @@ import workloads
 from frameworks import Cell
 from harness import environments, host, plan
 from harness.environments import Environment, EnvironmentProblem, cache_folder
-from harness.gate import Failed, Gate, most_threads
+from harness.gate import Gate, most_threads
 from harness.launcher import Launch, WorkerFailed, launch
+from harness.oracle import Oracle
 from harness.plan import Plan
 from harness.records import PROTOCOL, Result, Round, Status, plain
 from harness.statistics import UNSTABLE_RATIO, estimate
 from harness.store import Store
+from harness.tiny import Failed, TinyProofs
 from harness.turns import run_round
 from harness.watch import Silent, Watch
 
@@ -48,7 +50,8 @@ class Session:
             self.results.setdefault(cell, Result(cell))
         self.logs = Path(tempfile.mkdtemp(prefix="stepbench-logs-"))
         self.durations: dict[tuple[Cell, ...], float] = {}
-        self.gate = Gate(self._launch, self.logs, self.watch, most_threads(self.plan.cells))
+        self.oracle = Oracle(self.logs, self.watch)
+        self.gate = Gate(self._launch, self.logs, self.oracle, most_threads(self.plan.cells))
 
     def __enter__(self) -> Self:
         return self
@@ -97,7 +100,7 @@ class Session:
             environment = {k: v for k, v in plain(how.environment).items() if k not in ("framework", "folder", "python")}
             known = {"environment": {**environment, "variables": how.variables}, "command": how.command()}
             self.results[cell] = self.results[cell].but(**known)
-        for cell, outcome in self.gate.prove(live):
+        for cell, outcome in TinyProofs(self._launch, self.logs, self.watch).prove(live):
             if isinstance(outcome, Failed):
                 reason = ("" if outcome.failure.status == "unsupported" else "in the proof of equal work: ") + outcome.failure.reason
                 self._settle([cell], outcome.failure.status, reason, log=tuple(outcome.log))
@@ -146,7 +149,7 @@ class Session:
             return
         begin, whole = time.monotonic(), not any(self.results[cell].parts(number) for cell in group)
         try:
-            self.gate.expect(group[0])
+            self.oracle.expect(group[0])
         except (WorkerFailed, MemoryError) as error:
             status: Status = error.status if isinstance(error, WorkerFailed) else "out-of-memory"
             reason = error.reason if isinstance(error, WorkerFailed) else str(error)

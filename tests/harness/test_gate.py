@@ -84,7 +84,7 @@ def test_a_speed_that_cannot_be(tmp_path, monkeypatch):
 def test_a_reference_that_fails_is_replaced(monkeypatch, tmp_path):
     """And said; if none is left, the last one's problem is."""
     from frameworks import Cell
-    from harness.gate import Gate
+    from harness.oracle import Oracle
     from harness.trajectory import Readings, Trajectory
     from harness.watch import Silent
 
@@ -92,7 +92,7 @@ def test_a_reference_that_fails_is_replaced(monkeypatch, tmp_path):
     said = []
     watch = Silent()
     monkeypatch.setattr(watch, "say", said.append, raising=False)
-    gate = Gate(lambda cell: None, tmp_path, watch, {})
+    oracle = Oracle(tmp_path, watch)
     cell = Cell("fcn-5-tiny", "null", mini_batch=8)
     made = Trajectory(1, (Readings(1.0, {}),) * 9, (Readings(1.0, {}),) * 9)
 
@@ -101,8 +101,8 @@ def test_a_reference_that_fails_is_replaced(monkeypatch, tmp_path):
             raise WorkerFailed("crashed", "no such luck")
         return made
 
-    monkeypatch.setattr(gate, "_follow", follow)
-    assert gate.expect(cell) == made
+    monkeypatch.setattr(oracle, "_follow", follow)
+    assert oracle.expect(cell) == made
     assert all("cannot be the reference of FCN-5 tiny: no such luck" in line for line in said)
 
 

@@ -1,0 +1,139 @@
+"""The oracle: runs the reference of a full-size network, in float64 and in the cell's precision, and keeps what it shows.
+
+The reference is the framework that computes float64 fastest here, itself proven against NumPy on the tiny network first.
+"""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import frameworks.numpy
+import workloads
+from frameworks import Cell
+from harness import environments, host, limit, proof, trajectory
+from harness.environments import Environment, cache_folder
+from harness.launcher import Launch, Worker, WorkerFailed, launch
+from harness.trajectory import HORIZON, MOST_STEPS, PATIENCE, SCATTER, Readings, Trajectory
+from harness.turns import inferences, readings
+from harness.watch import Watch
+from workloads import Workload, cost
+from workloads.parameters import FORMAT, SEED, arrays
+
+REFERENCES = (("torch", "tuned"), ("jax", "tuned"))
+"""Who computes a full-size network in float64, if its environment is there; else NumPy. Seconds per step on two processors, of
+PyTorch, JAX and NumPy: ResNet-50 7.2, 13.7, 13; AlexNet 1.45, 1.7, 3; FCN-5 .9, .7, 1; LSTM-32 .75, .7, .7. Each is itself
+proven against NumPy's float64 on the tiny network first."""
+
+INFERENCES = 2
+"""In inference, the logits of the network at its start, and with other parameters."""
+
+OWN = Environment("numpy", Path(sys.executable), None, f"numpy-{metadata.version('numpy')}", "the harness's own", {}, "")
+
+
+@dataclass
+class Oracle:
+    """Of one session."""
+
+    logs: Path
+    watch: Watch
+    trajectories: dict[Cell, Trajectory] = field(default_factory=dict)
+    """By contest."""
+
+    def expect(self, cell: Cell, steps: int = HORIZON) -> Trajectory:
+        """So many first steps of a cell's network, computed once for each reference and machine. Raises WorkerFailed."""
+        steps = INFERENCES if cell.mode == "infer" else steps
+        known = self.trajectories.get(cell.contest)
+        if known is not None and len(known.exact) >= steps:
+            return known
+        workload = workloads.discover()[cell.workload]
+        problem = WorkerFailed("crashed", "nobody can compute it")
+        for reference in self._references(cell):
+            digest = self.digest(cell, reference.environment, reference.cell.framework)
+            file = cache_folder() / "expected" / f"{workload.name}-{digest}.json"
+            try:
+                known = trajectory.kept(file, steps, partial(self._follow, reference, workload, cell))
+            except WorkerFailed as failure:
+                problem = failure
+                self.watch.say(f"{reference.cell.framework} cannot be the reference of {workload.title}: {failure.reason}")
+                continue
+            reason = known.unprovable()
+            if reason:
+                raise WorkerFailed("unsupported", f"{workload.title} cannot be proven in {cell.precision}: {reason}")
+            self.trajectories[cell.contest] = known
+            return known
+        raise problem
+
+    def _references(self, cell: Cell) -> Iterator[Launch]:
+        """How those that can compute a network in float64 are started, with all physical cores; NumPy in our own Python last."""
+        threads = len(host.layout(host.facts()["physical_cores"]))
+        exact = cell._replace(threads=threads, precision="float64")
+        limits: dict[str, Any] = {"arrays": str(cache_folder() / "arrays"), "timeout": 3600.0}
+        for name, variant in REFERENCES:
+            found = environments.find(name, frameworks.discover()[name].framework)
+            if found is not None:
+                yield launch(exact._replace(framework=name, variant=variant), found, **limits)
+        yield launch(exact._replace(framework="numpy", variant="default"), OWN, **limits)
+
+    def _follow(self, reference: Launch, workload: Workload, cell: Cell, steps: int) -> Trajectory:
+        """Runs a reference in float64, and in the cell's precision."""
+        arrays(workload, cell.mini_batch, cache=reference.arrays)
+        begin = time.monotonic()
+        exact, rounded = (self._steps(reference, workload, precision, steps) for precision in ("float64", cell.precision))
+        return Trajectory(cost.parameter_count(workload), exact, rounded, time.monotonic() - begin)
+
+    def _steps(self, reference: Launch, workload: Workload, precision: str, steps: int) -> tuple[Readings, ...]:
+        """A reference's first steps; its float64 is first proven on the tiny network, if there is one. Raises WorkerFailed."""
+        how = replace(reference, cell=reference.cell._replace(precision=precision))
+        self.watch.stage(f"what {workload.title} must show in {steps} steps, in {precision} by {how.cell.framework}")
+        worker = Worker(how, self.logs / "reference.log")
+        try:
+            if precision == "float64" and workload.tiny is not None:
+                tiny = how.cell._replace(workload=workload.tiny.name, mini_batch=workload.tiny.mini_batch)
+                proven = proof.prove_tiny(worker, replace(how, cell=tiny), workload.tiny)
+                if not proven.equal:
+                    raise WorkerFailed("unequal", proven.reason)
+            scatter = {} if precision == "float64" else {"scatter": SCATTER}
+            worker.ask({**how.message(host.layout(how.cell.threads)), **scatter})
+            if how.cell.mode == "infer":
+                return tuple(inferences(worker, how.cell))
+            found = []
+            for _ in range(steps):
+                loss = worker.ask({"do": "warm_up", "n": 1, "mode": how.cell.mode})["losses"][0]
+                found.append(readings(worker, how.cell, loss))
+                self.watch.tick()
+            return tuple(found)
+        finally:
+            worker.end()
+
+    def digest(self, cell: Cell, environment: Environment, framework: str, **more: Any) -> str:
+        """Changes whenever a full-size result may: network, numbers, adapter, environment, processor."""
+        workload = workloads.discover()[cell.workload]
+        module = frameworks.discover()[framework]
+        packages = [Path(str(package.__file__)).parent for package in (workloads, frameworks)]
+        files = [Path(str(module.__file__)), *(file for folder in packages for file in sorted(folder.glob("*.py")))]
+        sources = b"".join(file.read_bytes() for file in files)
+        known = [FORMAT, SEED, SCATTER, repr(workload._replace(tiny=None)), cell.mini_batch, cell.mode, cell.precision]
+        known += [framework, repr(module.framework), environment.digest, host.facts()["processor"], sorted(more.items())]
+        return hashlib.sha256(json.dumps(known).encode() + sources).hexdigest()[:16]
+
+    def reaches(self, cell: Cell, steps: int) -> bool:
+        """Whether the trajectory goes so far, or can be made to in a reasonable time."""
+        known = self.expect(cell)
+        return steps <= len(known.exact) or (steps <= MOST_STEPS and known.seconds / len(known.exact) * steps <= PATIENCE)
+
+    def products(self, cell: Cell) -> Iterator[Launch]:
+        """Ways to measure the machine's limit, the quickest first; never by the cell's own framework if it is a user's."""
+        product = limit.of(cell)
+        if cell.device == "cpu" and cell.precision in frameworks.numpy.DTYPES:
+            yield launch(product._replace(framework="numpy"), OWN, arrays=str(cache_folder() / "arrays"))
+        for name, _ in REFERENCES:
+            found = environments.find(name, frameworks.discover()[name].framework)
+            if found is not None:
+                yield launch(product._replace(framework=name), found, arrays=str(cache_folder() / "arrays"))
