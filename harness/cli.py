@@ -222,7 +222,7 @@ def check(
     variants = None if not variant_names or "all" in variant_names else variant_names
     counts = [threads or planning.one_and_all()[-1]]
     cells = planning.make_cells(workload_names or tiny, framework_names, variants, counts, asked["mode"], precisions=asked["precisions"])
-    plan = Plan(cells, 1, timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
+    plan = Plan(cells, 1, pace=planning.Pace(laps=1), timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
     with machine_to_ourselves(asked["wait"], progress.say), progress.watch() as watch, Session(plan, watch) as session:
         watch.expect(PROOF_SECONDS * len(cells))
         session.prepare()

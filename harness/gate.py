@@ -19,7 +19,7 @@ from harness.launcher import Launch, Worker, WorkerFailed, log_tail
 from harness.oracle import Oracle
 from harness.records import Check, Proof
 from harness.tiny import Failed
-from harness.trajectory import HORIZON, Readings, Trajectory
+from harness.trajectory import Readings, Trajectory
 from harness.turns import Competitor, repeat
 
 PROVEN_STEPS = {1, 3}
@@ -101,7 +101,7 @@ class Gate:
         reach = [c.steps for c in competitors if c.launch.cell.mode == "train" and self.oracle.reaches(c.launch.cell, c.steps)]
         for competitor in competitors:
             try:
-                self._judge(competitor, self.oracle.expect(competitor.launch.cell, max([HORIZON, *reach])))
+                self._judge(competitor, self.oracle.expect(competitor.launch.cell, max(reach, default=0)))
             except WorkerFailed as failure:
                 competitor.fail(failure)
 

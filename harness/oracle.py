@@ -20,7 +20,7 @@ from frameworks import Cell
 from harness import environments, host, limit, proof, trajectory
 from harness.environments import Environment, cache_folder
 from harness.launcher import Launch, Worker, WorkerFailed, launch
-from harness.trajectory import HORIZON, MOST_STEPS, PATIENCE, SCATTER, Readings, Trajectory
+from harness.trajectory import MOST_STEPS, PATIENCE, SCATTER, Readings, Trajectory
 from harness.turns import inferences, readings
 from harness.watch import Watch
 from workloads import Workload, cost
@@ -43,12 +43,14 @@ class Oracle:
 
     logs: Path
     watch: Watch
+    horizon: int = 3
+    """So many steps are followed at first."""
     trajectories: dict[Cell, Trajectory] = field(default_factory=dict)
     """By contest."""
 
-    def expect(self, cell: Cell, steps: int = HORIZON) -> Trajectory:
-        """So many first steps of a cell's network, computed once for each reference and machine. Raises WorkerFailed."""
-        steps = INFERENCES if cell.mode == "infer" else steps
+    def expect(self, cell: Cell, steps: int = 0) -> Trajectory:
+        """So many first steps of a cell's network, or more, computed once for each reference and machine. Raises WorkerFailed."""
+        steps = INFERENCES if cell.mode == "infer" else max(steps, self.horizon)
         known = self.trajectories.get(cell.contest)
         if known is not None and len(known.exact) >= steps:
             return known

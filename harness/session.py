@@ -25,6 +25,7 @@ from harness.records import PROTOCOL, Result, Round, Status, plain
 from harness.statistics import UNSTABLE_RATIO, estimate
 from harness.store import Store
 from harness.tiny import Failed, TinyProofs
+from harness.trajectory import STEPS_A_LAP
 from harness.turns import run_round
 from harness.watch import Silent, Watch
 
@@ -50,7 +51,7 @@ class Session:
             self.results.setdefault(cell, Result(cell))
         self.logs = Path(tempfile.mkdtemp(prefix="stepbench-logs-"))
         self.durations: dict[tuple[Cell, ...], float] = {}
-        self.oracle = Oracle(self.logs, self.watch)
+        self.oracle = Oracle(self.logs, self.watch, STEPS_A_LAP * self.plan.pace.laps)
         self.gate = Gate(self._launch, self.logs, self.oracle, most_threads(self.plan.cells))
 
     def __enter__(self) -> Self:

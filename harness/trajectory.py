@@ -16,10 +16,10 @@ from typing import Any, Self
 from harness.proof import weigh
 from harness.records import Check
 
-HORIZON = 9
-"""The reference makes so many steps at first: those of a process with three laps of one measured step, or two. For a process
-that has made more it goes on, as long as that takes it less than `PATIENCE`; else the process goes on for one step at its end,
-makes the same step again begun anew from there, and then repeats its first, which is known."""
+STEPS_A_LAP = 3
+"""The reference makes so many steps for each lap that a process makes at least: one that is not measured, and one that is, or
+two. For a process that has made more it goes on, as long as that takes it less than `PATIENCE`; else the process goes on for one
+step at its end, makes the same step again begun anew from there, and then repeats its first, which is known."""
 
 PATIENCE, MOST_STEPS = 30.0, 2000
 """Seconds, and steps, that a reference is followed at most."""
