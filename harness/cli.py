@@ -216,13 +216,14 @@ def check(
     from harness.plan import Plan
     from harness.session import Session
     from harness.tiny import PROOF_SECONDS
+    from harness.turns import Pace
     from reports import check as report
 
     tiny = planning.suites()["paper"].workloads
     variants = None if not variant_names or "all" in variant_names else variant_names
     counts = [threads or planning.one_and_all()[-1]]
     cells = planning.make_cells(workload_names or tiny, framework_names, variants, counts, asked["mode"], precisions=asked["precisions"])
-    plan = Plan(cells, 1, pace=planning.Pace(laps=1), timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
+    plan = Plan(cells, 1, pace=Pace(laps=1), timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
     with machine_to_ourselves(asked["wait"], progress.say), progress.watch() as watch, Session(plan, watch) as session:
         watch.expect(PROOF_SECONDS * len(cells))
         session.prepare()
