@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy
@@ -61,13 +62,16 @@ EXACT_SHARE, EXACT_LEAST = 0.95, 50
 result's nearest float32 (NumPy, six tiny networks), float64 arithmetic all; with fewer such values nothing is said."""
 
 COARSE_SHARE = 0.1
-"""Below float32, an honest implementation's largest error is one to seven floors (PyTorch, JAX); float32's is 1e-4 of one."""
+"""Below float32, half of an honest implementation's errors are larger than this share of their floors."""
 
 
 def too_exact(wanted: Expected, found: dict[str, dict[str, Any]], check: Check) -> str:
     """Whether the results are nearer to the exact ones than arithmetic in the cell's precision can bring them."""
-    if wanted.precision in UNIT and check.share_of_bound * MARGIN[wanted.precision] < COARSE_SHARE:
-        return f"errors are {check.error:.1e} at most: not computed in {wanted.precision}, but more precisely"
+    if wanted.precision in UNIT:
+        shares = (error / wanted.bound(reading, name) for reading, name, error in errors(wanted.readings, wanted.start, found))
+        usual = median(shares) * MARGIN[wanted.precision]
+        exact = f"errors are {check.error:.1e} at most, usually {usual:.1g} of a rounding"
+        return f"{exact}: not computed in {wanted.precision}, but more precisely" if usual < COARSE_SHARE else ""
     same = moved = 0
     for reading in ("parameters after step 1", "logits"):
         for name, exact in wanted.readings.get(reading, {}).items():

@@ -6,7 +6,7 @@ import pytest
 import workloads
 from frameworks.numpy import Reference
 from harness.proof import judge
-from harness.reference import STEPS, expected
+from harness.reference import STEPS, coarse, expected
 from workloads.layers import BatchNorm, Conv2d, Dense, ReLU, Residual, Sigmoid
 from workloads.parameters import arrays
 
@@ -177,3 +177,37 @@ def test_dense_layer_left_out_of_the_network_is_refused():
     net.step(1)
     found = {"loss after step 1": {"loss": net.loss}, "parameters after step 1": net.read("parameters")}
     assert not judge(expected(TINY["fcn-8-tiny"], "train"), found).equal
+
+
+LOW = ("tf32", "bfloat16", "float16")
+
+
+@pytest.mark.parametrize("precision", LOW)
+@pytest.mark.parametrize("name", ["fcn-5-tiny", "fcn-8-tiny", "lstm-32-tiny", "lstm-64-tiny"])
+def test_below_float32_faults_are_refused_too(name, precision):
+    """All but a weight decay of 1e-4, which rounding hides; NaN never passes; and float32 is not taken for less."""
+    wanted = expected(TINY[name], "train", precision)
+    assert wanted.unprovable() == ""
+    for fault in FAULTS.keys() - {"weight decay of 1e-4"}:
+        proof = judge(wanted, readings(name, **FAULTS[fault]))
+        assert not proof.equal, fault
+        assert proof.tiny.share_of_bound > 3, fault
+    broken = readings(name)
+    broken["loss after step 2"]["loss"] = numpy.nan
+    assert not judge(wanted, broken).equal
+    assert judge(wanted, readings(name)).reason.endswith(f"not computed in {precision}, but more precisely")
+
+
+@pytest.mark.parametrize("precision", LOW)
+@pytest.mark.parametrize("name", ["alexnet-tiny", "resnet-tiny"])
+def test_what_rounding_hides_is_not_proven(name, precision):
+    """Where a bound would excuse half the learning rate, nobody is told to be equal."""
+    assert "rounding alone moves conv1.weight after step 1 by " in expected(TINY[name], "train", precision).unprovable()
+
+
+@pytest.mark.parametrize(("precision", "given", "kept"), [("bfloat16", 1 + 2**-8, 1.0), ("bfloat16", 1 + 3 * 2**-9, 1 + 2**-7),
+                                                          ("tf32", 1 + 2**-11, 1.0), ("tf32", 1 + 3 * 2**-12, 1 + 2**-10),
+                                                          ("float16", 1 + 2**-11, 1.0), ("float32", 1 + 2**-23, 1 + 2**-23)])  # fmt: skip
+def test_operands_are_rounded_to_nearest_even(precision, given, kept):
+    """By hand."""
+    assert coarse(precision, numpy.array([given, -given], numpy.float32)).tolist() == [kept, -kept]
