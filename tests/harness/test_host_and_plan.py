@@ -45,6 +45,7 @@ def test_quick_suite_is_the_readmes_promise():
     [
         ({}, 2, 570),
         ({"variant_names": ["tuned"]}, 3, 0),
+        ({"precisions": ["bfloat16"]}, 3, 0),
         ({"workload_names": ["fcn-5"], "budget": 60.0}, 3, 60),
         ({"mode": "infer"}, 3, 0),
         ({"budget": 60.0}, 3, 60),
@@ -55,7 +56,16 @@ def test_a_suite_hurries_only_as_it_is(asked, laps, budget):
     from harness.cli import _plan
 
     nothing = {"suite": None, "workload_names": [], "framework_names": [], "variant_names": [], "threads": [], "mode": "train"}
-    limits = {"batch": None, "oversubscribe": False, "rounds": None, "budget": None, "seed": 1, "timeout": 9.0, "memory": None}
+    limits = {
+        "precisions": ["float32"],
+        "batch": None,
+        "oversubscribe": False,
+        "rounds": None,
+        "budget": None,
+        "seed": 1,
+        "timeout": 9.0,
+        "memory": None,
+    }
     plan = _plan(**{**nothing, **limits, "python_paths": {}, **asked})
     assert (plan.pace.laps, plan.budget, plan.rounds) == (laps, budget, 3)
 
