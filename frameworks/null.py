@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any
+from typing import Any, List
 
 from frameworks import Build, Cell, Framework, Unsupported, Variant
 from frameworks.numpy import Reference
@@ -82,24 +82,23 @@ def take_memory() -> None:
         blocks.append(bytearray(2**26))
 
 
+POOL: List[Any] = []  # made at the first use: threads that stay, as a library's do
+
+
 def take_all_processors() -> None:
     """Hashes on one thread a processor (hashing runs outside Python's lock), off the mask that the harness set."""
     import hashlib
-    import threading
+    from concurrent.futures import ThreadPoolExecutor
 
     everything = range(os.cpu_count() or 1)
-    threads = []
+    if not POOL:
+        POOL.append(ThreadPoolExecutor(len(everything)))
 
-    def hash_anywhere() -> None:
+    def hash_anywhere(_: int) -> None:
         os.sched_setaffinity(0, everything)
         hashlib.pbkdf2_hmac("sha256", b"", b"", 200_000)
 
-    for _ in everything:
-        threads.append(threading.Thread(target=hash_anywhere))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    list(POOL[0].map(hash_anywhere, everything))
 
 
 def print_garbage() -> None:

@@ -195,7 +195,6 @@ INPUTS = {
     MaxPool: {3: IMAGE},
     GlobalAvgPool: {3: IMAGE},
     BatchNorm: {3: IMAGE},
-    Flatten: {3: IMAGE},
     Embedding: {1: "(time,)"},
     LSTM: {2: SEQUENCE},
 }
