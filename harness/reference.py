@@ -34,8 +34,9 @@ and a logarithm cost the last few."""
 ROUNDING = 2.0**-23
 """What float32 loses of a number in an operation or two."""
 
-MOST = 0.3
-"""Where a bound would have to be larger, a network cannot be proven in that precision: half the learning rate would pass."""
+MOST, LEAST_MARGIN = 0.3, 50.0
+"""No bound is larger than the first: half the learning rate would pass. Where that leaves fewer floors than the second, honest
+work might not pass, and a network cannot be proven in that precision."""
 
 NOTHING = 2.0**-10
 """A parameter of which each value moves by less than this share of what is usual has an error relative to that: a bias before
@@ -140,22 +141,27 @@ class Expected:
     """Initial parameters and statistics: an update's error is relative to the update."""
     floors: dict[tuple[str, str], float]
 
-    def bound(self, reading: str, name: str) -> float:
-        """The largest error that passes."""
+    def floor(self, reading: str, name: str) -> float:
+        """What rounding does to it; not less than to half of its kind."""
         kind = reading.split()[0]
         same_kind = sorted(floor for (other, _), floor in self.floors.items() if other.split()[0] == kind)
         least = max(LOSS_FLOOR, UNIT.get(self.precision, 0.0) / 16) if kind == "loss" else max(ROUNDING, same_kind[len(same_kind) // 2])
-        return MARGIN[self.precision] * FINER.get(self.precision, 1.0) * max(self.floors[reading, name], least)
+        return FINER.get(self.precision, 1.0) * max(self.floors[reading, name], least)
+
+    def bound(self, reading: str, name: str) -> float:
+        """The largest error that passes."""
+        return min(MOST, MARGIN[self.precision] * self.floor(reading, name))
 
     def unprovable(self) -> str:
         """Why nothing can be proven of this network, whoever computes it; empty if something can."""
         for reading, arrays_ in self.readings.items():
+            after = reading.partition(" ")[2]
             for name, array in arrays_.items():
                 if not numpy.all(numpy.isfinite(array)):
-                    return f"{name} {reading.partition(' ')[2]} is no finite number, in float64 either: a smaller learning rate may help"
-                if not self.bound(reading, name) <= MOST:
-                    moved = f"{100 * self.bound(reading, name) / MARGIN[self.precision]:.0f} %"
-                    return f"rounding alone moves {name} {reading.partition(' ')[2]} by {moved}: another learning rate may help"
+                    return f"{name} {after} is no finite number, in float64 either: a smaller learning rate may help"
+                floor = self.floor(reading, name)
+                if not min(LEAST_MARGIN, MARGIN[self.precision]) * floor <= MOST:
+                    return f"rounding alone moves {name} {after} by {100 * floor:.0f} %: another learning rate may help"
         return ""
 
 
