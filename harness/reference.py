@@ -34,7 +34,7 @@ and a logarithm cost the last few."""
 ROUNDING = 2.0**-23
 """What float32 loses of a number in an operation or two."""
 
-MOST, LEAST_MARGIN = 0.3, 50.0
+MOST, LEAST_MARGIN = 0.45, 20.0
 """No bound is larger than the first: half the learning rate would pass. Where that leaves fewer floors than the second, honest
 work might not pass, and a network cannot be proven in that precision."""
 

@@ -225,6 +225,6 @@ def test_random_networks(crew, clearance):
     compare()
     print(f"rejected: {rejected}; largest shares of the bound: {dict(worst)}; had: {dict(had)}")
     assert compared == dict.fromkeys(FRAMEWORKS, NETWORKS)
-    assert rejected < NETWORKS / 10  # near a kink, or updates that float32 hides
+    assert rejected < NETWORKS / 8  # near a kink, or updates that float32 hides
     assert {kind: had[kind] for kind in KINDS.values() if had[kind] < NETWORKS / 20} == {}
     assert {case: had[case] for case in CASES if had[case] < NETWORKS / 40} == {}
