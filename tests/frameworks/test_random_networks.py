@@ -111,9 +111,12 @@ def stack(draw, shape, kinds, least, most):
 
 @st.composite
 def image_network(draw):
-    shape = draw(st.tuples(st.integers(1, 3), st.integers(4, 12), st.integers(4, 12)))
+    before = shape = draw(st.tuples(st.integers(1, 3), st.integers(4, 12), st.integers(4, 12)))
+    padded = draw(st.sampled_from([(), (), (MaxPool(3, 2, 1),), (MaxPool(2, 2, 1),)]))  # or the draw may miss it
+    for layer in padded:
+        shape = layer.output(shape)
     layers, _ = draw(stack(shape, (conv, conv, pool, pool, norm, norm, activation, residual), 2, 4))
-    return shape, (*layers, draw(st.sampled_from([Flatten(), GlobalAvgPool()])))
+    return before, (*padded, *layers, draw(st.sampled_from([Flatten(), GlobalAvgPool()])))
 
 
 @st.composite
@@ -225,6 +228,6 @@ def test_random_networks(crew, clearance):
     compare()
     print(f"rejected: {rejected}; largest shares of the bound: {dict(worst)}; had: {dict(had)}")
     assert compared == dict.fromkeys(FRAMEWORKS, NETWORKS)
-    assert rejected < NETWORKS / 8  # near a kink, or updates that float32 hides
+    assert rejected < NETWORKS / 20  # near a kink, or updates that float32 hides
     assert {kind: had[kind] for kind in KINDS.values() if had[kind] < NETWORKS / 20} == {}
-    assert len([case for case in CASES if had[case] < NETWORKS / 40]) <= 1  # one may be missed by the draw
+    assert {case: had[case] for case in CASES if had[case] < NETWORKS / 40} == {}
