@@ -198,8 +198,12 @@ def _expected(workload: Workload, mode: str, precision: str) -> Expected:
     initial = arrays(workload, workload.mini_batch)
     start = {**initial.parameters, **initial.statistics}
     exact = _readings(workload, mode, "float64")
-    # A large weight that hardly moves may be rounded to the same number in each run: what rounding loses on average counts too.
-    stored = {reading: {name: array * (1 + ROUNDING / 4) for name, array in arrays_.items()} for reading, arrays_ in exact.items()}
+    # A large weight that hardly moves may be rounded to the same number in each run: what rounding loses on average counts too,
+    # but not more than the move; one that does not move at all is not rounded.
+    stored = {
+        reading: {name: array + numpy.minimum(abs(array) * ROUNDING / 4, abs(array - start.get(name, 0.0))) for name, array in arrays_.items()}
+        for reading, arrays_ in exact.items()
+    }
     floors: dict[tuple[str, str], float] = {}
     for rounded in (stored, *(_readings(workload, mode, precision, seed) for seed in range(RUNS))):
         for reading, name, error in errors(exact, start, rounded):
