@@ -227,7 +227,7 @@ def check(
     with machine_to_ourselves(asked["wait"], progress.say), progress.watch() as watch, Session(plan, watch) as session:
         watch.expect(PROOF_SECONDS * len(cells))
         session.prepare()
-        session.prove()
+        session.prove(anew=True)
         if full_size:
             session.prove_full_size()
     found = [r.but(status="ok") if r.proof and r.proof.equal else r for r in session.results.values()]

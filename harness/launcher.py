@@ -55,7 +55,6 @@ ANSWERS = {
     "steps": {"seconds", "wall_seconds", "cpu_seconds", "ready_seconds", "looked_seconds", "late_seconds", "losses", "peak_memory_bytes"},
     "read": {"value"},
     "start": {"started"},
-    "go_on": {"went_on", "anew", "sizes"},
     "norms": {"norms", "statistics"},
 }
 """What the answer to each message holds, at least."""

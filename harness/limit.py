@@ -13,8 +13,7 @@ from pathlib import Path
 
 import workloads
 from frameworks import Cell
-from harness import host
-from harness.environments import cache_folder
+from harness import host, kept
 from harness.launcher import Launch, Worker
 from workloads import cost
 
@@ -37,8 +36,9 @@ def impossible(cell: Cell, seconds: float, ways: Iterator[Launch], log: Path) ->
     """
     least = cost.least_flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode)
     key = json.dumps([host.facts()["processor"], cell.device, cell.threads, cell.precision])
-    file = cache_folder() / "limits" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-    known = _known(file)
+    file = kept.place("limits", hashlib.sha256(key.encode()).hexdigest()[:16])
+    known = kept.get(file, float) or 0.0
+    known = known if 0 < known < math.inf else 0.0
     while least > SPARE * known * seconds:
         how = next(ways, None)
         if how is None and not known:
@@ -50,18 +50,8 @@ def impossible(cell: Cell, seconds: float, ways: Iterator[Launch], log: Path) ->
                 f" of a matrix product with {cell.threads} thread(s) here"
             )
         known = max(known, _measured(how, log))
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known))
+        kept.put(file, known)
     return ""
-
-
-def _known(file: Path) -> float:
-    """FLOP per second; 0 before the first measurement."""
-    try:
-        known = float(json.loads(file.read_text()))
-        return known if 0 < known < math.inf else 0.0
-    except (OSError, ValueError, TypeError):
-        return 0.0
 
 
 def _measured(how: Launch, log: Path) -> float:

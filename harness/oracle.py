@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from typing import Any
 import frameworks.numpy
 import workloads
 from frameworks import Cell
-from harness import environments, host, limit, proof, trajectory
+from harness import environments, host, kept, limit, proof
 from harness.environments import Environment, cache_folder
 from harness.launcher import Launch, Worker, WorkerFailed, launch
-from harness.trajectory import MOST_STEPS, PATIENCE, SCATTER, Readings, Trajectory
-from harness.turns import inferences, readings
+from harness.reference import STEPS
+from harness.trajectory import SCATTER, Readings, Trajectory
+from harness.turns import MOST_STEPS, inferences, readings
 from harness.watch import Watch
 from workloads import Workload, cost
 from workloads.parameters import FORMAT, SEED, arrays
@@ -37,20 +37,23 @@ INFERENCES = 2
 OWN = Environment("numpy", Path(sys.executable), None, f"numpy-{metadata.version('numpy')}", "the harness's own", {}, "")
 
 
+FOLLOWED = 2.0
+"""A reference is followed for so many seconds of float64, and three steps, at least: as far as a turn of half a second goes in
+float32. Where it turns out that a turn went further, it is followed again."""
+
+
 @dataclass
 class Oracle:
     """Of one session."""
 
     logs: Path
     watch: Watch
-    horizon: int = 3
-    """So many steps are followed at first."""
     trajectories: dict[Cell, Trajectory] = field(default_factory=dict)
     """By contest."""
 
     def expect(self, cell: Cell, steps: int = 0) -> Trajectory:
         """So many first steps of a cell's network, or more, computed once for each reference and machine. Raises WorkerFailed."""
-        steps = INFERENCES if cell.mode == "infer" else max(steps, self.horizon)
+        steps = INFERENCES if cell.mode == "infer" else max(steps, max(STEPS))
         known = self.trajectories.get(cell.contest)
         if known is not None and len(known.exact) >= steps:
             return known
@@ -58,13 +61,16 @@ class Oracle:
         problem = WorkerFailed("crashed", "nobody can compute it")
         for reference in self._references(cell):
             digest = self.digest(cell, reference.environment, reference.cell.framework)
-            file = cache_folder() / "expected" / f"{workload.name}-{digest}.json"
-            try:
-                known = trajectory.kept(file, steps, partial(self._follow, reference, workload, cell))
-            except WorkerFailed as failure:
-                problem = failure
-                self.watch.say(f"{reference.cell.framework} cannot be the reference of {workload.title}: {failure.reason}")
-                continue
+            file = kept.place("expected", f"{workload.name}-{digest}")
+            known = kept.get(file, Trajectory.of)
+            if known is None or min(len(known.exact), len(known.rounded)) < steps:
+                try:
+                    known = self._follow(reference, workload, cell, steps)
+                except WorkerFailed as failure:
+                    problem = failure
+                    self.watch.say(f"{reference.cell.framework} cannot be the reference of {workload.title}: {failure.reason}")
+                    continue
+                kept.put(file, known.to_json())
             reason = known.unprovable()
             if reason:
                 raise WorkerFailed("unsupported", f"{workload.title} cannot be proven in {cell.precision}: {reason}")
@@ -84,35 +90,44 @@ class Oracle:
         yield launch(exact._replace(framework="numpy", variant="default"), OWN, **limits)
 
     def _follow(self, reference: Launch, workload: Workload, cell: Cell, steps: int) -> Trajectory:
-        """Runs a reference in float64, and in the cell's precision."""
+        """Runs a reference in float64 and then, as far, in the cell's precision, its input moved. Raises WorkerFailed."""
         arrays(workload, cell.mini_batch, cache=reference.arrays)
-        begin = time.monotonic()
-        exact, rounded = (self._steps(reference, workload, precision, steps) for precision in ("float64", cell.precision))
-        return Trajectory(cost.parameter_count(workload), exact, rounded, time.monotonic() - begin)
-
-    def _steps(self, reference: Launch, workload: Workload, precision: str, steps: int) -> tuple[Readings, ...]:
-        """A reference's first steps; its float64 is first proven on the tiny network, if there is one. Raises WorkerFailed."""
-        how = replace(reference, cell=reference.cell._replace(precision=precision))
-        self.watch.stage(f"what {workload.title} must show in {steps} steps, in {precision} by {how.cell.framework}")
-        worker = Worker(how, self.logs / "reference.log")
+        exact, rounded = (replace(reference, cell=reference.cell._replace(precision=p)) for p in ("float64", cell.precision))
+        workers: list[Worker] = []
         try:
-            if precision == "float64" and workload.tiny is not None:
-                tiny = how.cell._replace(workload=workload.tiny.name, mini_batch=workload.tiny.mini_batch)
-                proven = proof.prove_tiny(worker, replace(how, cell=tiny), workload.tiny)
-                if not proven.equal:
-                    raise WorkerFailed("unequal", proven.reason)
-            scatter = {} if precision == "float64" else {"scatter": SCATTER}
-            worker.ask({**how.message(host.layout(how.cell.threads)), **scatter})
-            if how.cell.mode == "infer":
-                return tuple(inferences(worker, how.cell))
-            found = []
-            for _ in range(steps):
-                loss = worker.ask({"do": "warm_up", "n": 1, "mode": how.cell.mode})["losses"][0]
-                found.append(readings(worker, how.cell, loss))
-                self.watch.tick()
-            return tuple(found)
+            for how in (exact, rounded):
+                workers.append(Worker(how, self.logs / f"reference-{how.cell.precision}.log"))
+            workers[1].send({**rounded.message(host.layout(rounded.cell.threads)), "scatter": SCATTER})  # builds meanwhile
+            self._prove(workers[0], exact, workload)
+            workers[0].ask(exact.message(host.layout(exact.cell.threads)))
+            found = self._steps(workers[0], exact, steps, FOLLOWED)
+            workers.pop(0).end()
+            workers[0].receive()
+            return Trajectory(cost.parameter_count(workload), found, self._steps(workers[0], rounded, len(found)))
         finally:
-            worker.end()
+            for worker in workers:
+                worker.end()
+
+    def _prove(self, worker: Worker, reference: Launch, workload: Workload) -> None:
+        """A reference's float64 against NumPy's on the tiny network, if there is one. Raises WorkerFailed."""
+        if workload.tiny is not None:
+            tiny = reference.cell._replace(workload=workload.tiny.name, mini_batch=workload.tiny.mini_batch)
+            proven = proof.prove_tiny(worker, replace(reference, cell=tiny), workload.tiny)
+            if not proven.equal:
+                raise WorkerFailed("unequal", proven.reason)
+
+    def _steps(self, worker: Worker, how: Launch, steps: int, seconds: float = 0.0) -> tuple[Readings, ...]:
+        """So many first steps of a network that has been built, or as many as take so many seconds."""
+        self.watch.stage(f"what {how.cell.workload} must show, in {how.cell.precision} by {how.cell.framework}")
+        if how.cell.mode == "infer":
+            return tuple(inferences(worker, how.cell))
+        found: list[Readings] = []
+        begin = time.monotonic()
+        while len(found) < steps or (time.monotonic() - begin < seconds and len(found) <= MOST_STEPS):
+            loss = worker.ask({"do": "warm_up", "n": 1, "mode": how.cell.mode})["losses"][0]
+            found.append(readings(worker, how.cell, loss))
+            self.watch.tick()
+        return tuple(found)
 
     def digest(self, cell: Cell, environment: Environment, framework: str, **more: Any) -> str:
         """Changes whenever a full-size result may: network, numbers, adapter, environment, processor."""
@@ -124,11 +139,6 @@ class Oracle:
         known = [FORMAT, SEED, SCATTER, repr(workload._replace(tiny=None)), cell.mini_batch, cell.mode, cell.precision]
         known += [framework, repr(module.framework), environment.digest, host.facts()["processor"], sorted(more.items())]
         return hashlib.sha256(json.dumps(known).encode() + sources).hexdigest()[:16]
-
-    def reaches(self, cell: Cell, steps: int) -> bool:
-        """Whether the trajectory goes so far, or can be made to in a reasonable time."""
-        known = self.expect(cell)
-        return steps <= len(known.exact) or (steps <= MOST_STEPS and known.seconds / len(known.exact) * steps <= PATIENCE)
 
     def products(self, cell: Cell) -> Iterator[Launch]:
         """Ways to measure the machine's limit, the quickest first; never by the cell's own framework if it is a user's."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from frameworks import Cell
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 Status = Literal["ok", "unsupported", "unequal", "out-of-memory", "timeout", "crashed", "unstable", "unfinished"]
 STATUSES: dict[str, str] = {
@@ -33,7 +33,9 @@ class Turn:
     settling_seconds: float
     """The step before the measured ones: cold caches, memory that had been given back. Never in an estimate."""
     seconds: list[float]
-    """Each measured step, from call to fence."""
+    """Each measured step, from call to fence: the second of the network and those that follow."""
+    loss: float | None
+    """Of the last of them; None in inference."""
     wall_seconds: float
     cpu_seconds: float
     """Processor time of all threads of the worker during the turn."""
@@ -82,16 +84,15 @@ class Round:
     build_seconds: float
     first_step_seconds: float
     """Tracing and compiling included; never in an estimate."""
-    losses: list[float]
-    """Of the first three steps."""
-    last_step: int
-    """How many steps the process had made at its end."""
-    last_loss: float | None
-    """Of its last step; None in inference."""
     check: Check | None
-    """The process's losses and norms, first and last, against the expected ones; None where nobody judged."""
+    """Each turn's last loss, and the norms at its end, against the expected ones; None where nobody judged."""
     peak_memory_bytes: int
     turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def last_step(self) -> int:
+        """The network's step at which the process ended."""
+        return 1 + len(self.turns[-1].seconds)
 
     @property
     def key(self) -> tuple[int, int]:

@@ -156,6 +156,9 @@ class Expected:
         """Why nothing can be proven of this network, whoever computes it; empty if something can."""
         for reading, arrays_ in self.readings.items():
             after = reading.partition(" ")[2]
+            still = [name for name, array in arrays_.items() if name in self.start and numpy.array_equal(array, self.start[name])]
+            if reading.startswith("parameters") and 2 * len(still) > len(arrays_):
+                return f"{', '.join(still[:3])} and others, more than half of all, stand still {after}: no gradient arrives there"
             for name, array in arrays_.items():
                 if not numpy.all(numpy.isfinite(array)):
                     return f"{name} {after} is no finite number, in float64 either: a smaller learning rate may help"
@@ -201,8 +204,8 @@ def _expected(workload: Workload, mode: str, precision: str) -> Expected:
     # A large weight that hardly moves may be rounded to the same number in each run: what rounding loses on average counts too,
     # but not more than the move; one that does not move at all is not rounded.
     stored = {
-        reading: {name: array + numpy.minimum(abs(array) * ROUNDING / 4, abs(array - start.get(name, 0.0))) for name, array in arrays_.items()}
-        for reading, arrays_ in exact.items()
+        reading: {name: array + numpy.minimum(abs(array) * ROUNDING / 4, abs(array - start.get(name, 0))) for name, array in some.items()}
+        for reading, some in exact.items()
     }
     floors: dict[tuple[str, str], float] = {}
     for rounded in (stored, *(_readings(workload, mode, precision, seed) for seed in range(RUNS))):

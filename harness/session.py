@@ -25,7 +25,6 @@ from harness.records import PROTOCOL, Result, Round, Status, plain
 from harness.statistics import UNSTABLE_RATIO, estimate
 from harness.store import Store
 from harness.tiny import Failed, TinyProofs
-from harness.trajectory import STEPS_A_LAP
 from harness.turns import run_round
 from harness.watch import Silent, Watch
 
@@ -51,7 +50,7 @@ class Session:
             self.results.setdefault(cell, Result(cell))
         self.logs = Path(tempfile.mkdtemp(prefix="stepbench-logs-"))
         self.durations: dict[tuple[Cell, ...], float] = {}
-        self.oracle = Oracle(self.logs, self.watch, STEPS_A_LAP * self.plan.pace.laps)
+        self.oracle = Oracle(self.logs, self.watch)
         self.gate = Gate(self._launch, self.logs, self.oracle, most_threads(self.plan.cells))
 
     def __enter__(self) -> Self:
@@ -93,15 +92,15 @@ class Session:
             timeout=self.plan.timeout,
         )
 
-    def prove(self) -> None:
-        """Proves every framework, variant and mode on the tiny networks; what fails is not timed."""
+    def prove(self, anew: bool = False) -> None:
+        """Proves every framework, variant and mode on the tiny networks, `anew` or as kept; what fails is not timed."""
         live = [cell for cell in self.plan.cells if not self.results[cell].settled()]
         for cell in live:
             how = self._launch(cell)
             environment = {k: v for k, v in plain(how.environment).items() if k not in ("framework", "folder", "python")}
             known = {"environment": {**environment, "variables": how.variables}, "command": how.command()}
             self.results[cell] = self.results[cell].but(**known)
-        for cell, outcome in TinyProofs(self._launch, self.logs, self.watch).prove(live):
+        for cell, outcome in TinyProofs(self._launch, self.logs, self.watch, self.oracle).prove(live, anew):
             if isinstance(outcome, Failed):
                 reason = ("" if outcome.failure.status == "unsupported" else "in the proof of equal work: ") + outcome.failure.reason
                 self._settle([cell], outcome.failure.status, reason, log=tuple(outcome.log))

@@ -17,7 +17,7 @@ from platformdirs import user_data_path
 from frameworks import Cell
 from harness.records import Proof, Result, Round, plain
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the tables; a store of another version is not written to."""
 
 meta = sql.MetaData()

@@ -1,19 +1,22 @@
 """Before timing: every framework, variant, precision and mode is proven on the tiny networks.
 
-One process proves all networks of a variant, while the next one imports its framework. What it does not know: what becomes
-of a cell that is not equal.
+One process proves all networks of a variant, while the next one imports its framework. What has been proven is not proven
+again before anything changes that it depends on. What it does not know: what becomes of a cell that is not equal.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import frameworks
 import workloads
 from frameworks import Cell
-from harness import host, proof
+from harness import host, kept, proof, reference
 from harness.launcher import Launch, Worker, WorkerFailed, log_tail
-from harness.records import Proof
+from harness.oracle import Oracle
+from harness.records import Proof, plain
 from harness.turns import SIDE_BY_SIDE
 from harness.watch import Watch
 
@@ -36,15 +39,26 @@ class TinyProofs:
     launch: Callable[[Cell], Launch]
     logs: Path
     watch: Watch
+    oracle: Oracle
 
-    def prove(self, cells: Sequence[Cell]) -> Iterator[tuple[Cell, Proof | Failed]]:
-        """Proves every framework, variant, precision and mode of some cells on the tiny networks."""
+    def prove(self, cells: Sequence[Cell], anew: bool = False) -> Iterator[tuple[Cell, Proof | Failed]]:
+        """Proves every framework, variant, precision and mode of some cells on the tiny networks; `anew`: whatever is kept."""
         wanted: dict[tuple[Any, ...], dict[str, list[Cell]]] = {}
         for cell in cells:
             workload = workloads.discover()[cell.workload]
             name = workload.tiny.name if workload.tiny else workload.name
             key = (cell.framework, cell.variant, cell.device, cell.precision, cell.mode)
             wanted.setdefault(key, {}).setdefault(name, []).append(cell)
+        for key, networks in list(wanted.items()):
+            # what an adapter of the user's own imports, no digest knows
+            own = Path(str(frameworks.discover()[key[0]].__file__)).parent != Path(frameworks.__file__).parent
+            for name, tiny in self._tiny_cells(key, networks).items():
+                known = None if anew or own else kept.get(self._file(tiny), Proof.of)
+                if known is not None:
+                    for cell in networks.pop(name):
+                        yield cell, known
+            if not networks:
+                del wanted[key]
         workers: dict[Any, Worker | None] = {}
         try:
             for place, (key, networks) in enumerate(wanted.items()):
@@ -67,6 +81,14 @@ class TinyProofs:
         threads = max(cell.threads for cells in networks.values() for cell in cells)
         known = workloads.discover()
         return {name: Cell(name, framework, variant, device, threads, known[name].mini_batch, precision, mode) for name in networks}
+
+    def _file(self, tiny: Cell) -> Path:
+        """Where its proof is kept: what it depends on is in the name, those who judge it included."""
+        judges = hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in (proof, reference))).hexdigest()
+        digest = self.oracle.digest(
+            tiny, self.launch(tiny).environment, tiny.framework, variant=tiny.variant, threads=tiny.threads, judges=judges
+        )
+        return kept.place("tiny", f"{tiny.workload}-{tiny.framework}-{tiny.variant}-{digest}")
 
     def _begin(self, cell: Cell) -> Worker | None:
         """A worker that imports its framework; None if it cannot even start, which its proof will say."""
@@ -93,7 +115,10 @@ class TinyProofs:
                     elif begun is not None:
                         worker.receive()
                     begun = None
-                    yield name, proof.prove_tiny(worker, self.launch(cell), workloads.discover()[name])
+                    found = proof.prove_tiny(worker, self.launch(cell), workloads.discover()[name])
+                    if found.equal:
+                        kept.put(self._file(cell), plain(found))
+                    yield name, found
                 except WorkerFailed as failure:
                     if worker is not None:
                         worker.end()

@@ -6,23 +6,13 @@ is measured too: the reference in the cell's precision against itself in float64
 What it does not know: how the reference is run.
 """
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any, Self
 
 from harness.proof import weigh
 from harness.records import Check
-
-STEPS_A_LAP = 3
-"""The reference makes so many steps for each lap that a process makes at least: one that is not measured, and one that is, or
-two. For a process that has made more it goes on, as long as that takes it less than `PATIENCE`; else the process goes on for one
-step at its end, makes the same step again begun anew from there, and then repeats its first, which is known."""
-
-PATIENCE, MOST_STEPS = 30.0, 2000
-"""Seconds, and steps, that a reference is followed at most."""
 
 SCATTER = 2.0**-16
 """For the floor, the reference's input is moved by up to this share. Convolutions differ by as much between algorithms, and a
@@ -83,8 +73,6 @@ class Trajectory:
     """From step 1 on, in float64."""
     rounded: tuple[Readings, ...]
     """The same in the cell's precision."""
-    seconds: float = 0.0
-    """That both took."""
 
     def check(self, step: int, found: Readings) -> tuple[Check, str]:
         """What a network has shown after a step, against what it must show; and in words what is wrong with it, if anything is."""
@@ -94,14 +82,14 @@ class Trajectory:
 
     def bounds(self, step: int) -> dict[str, float]:
         """The largest relative errors that pass: a multiple of the floor, which is never less than at an earlier step, nor for
-        one parameter less than for nine tenths of them (it may be small by chance)."""
+        one parameter or statistic less than for nine tenths of them (it may be small by chance)."""
         floors = dict.fromkeys(dict(self.exact[step - 1].values()), LEAST)
         for exact, rounded in zip(self.exact[:step], self.rounded, strict=False):
             errors = _errors(exact, dict(rounded.values()))
-            norms = sorted(errors[name] for name in exact.norms)
-            usual = norms[9 * len(norms) // 10] if norms else 0.0
-            for name in floors:
-                floors[name] = max(floors[name], errors[name], usual if name in exact.norms else 0.0)
+            for kind in (exact.norms, exact.statistics):
+                several = sorted(errors[name] for name in kind)
+                errors |= {name: max(errors[name], several[9 * len(several) // 10]) for name in kind}
+            floors = {name: max(floor, errors[name]) for name, floor in floors.items()}
         return {name: min(MOST, MARGIN * floor) for name, floor in floors.items()}
 
     def unprovable(self) -> str:
@@ -113,12 +101,12 @@ class Trajectory:
             return "rounding alone hides the first step's update: another learning rate may help"
         return ""
 
-    def failure(self, parameter_count: int, losses: Sequence[float]) -> str:
-        """Why a worker's first steps are not this network's; empty if they are."""
+    def failure(self, parameter_count: int, losses: Mapping[int, float]) -> str:
+        """Why a worker's losses by step are not this network's, as far as they are known; empty if they are."""
         if parameter_count != self.parameter_count:
             return f"trains {parameter_count:,} parameters, not {self.parameter_count:,}"
-        for step, loss in enumerate(losses[: len(self.exact)], start=1):
-            wanted = self.exact[step - 1].loss
+        for step, loss in losses.items():
+            wanted = self.exact[step - 1].loss if step <= len(self.exact) else None
             if wanted is None:
                 continue
             error, bound = relative(loss, wanted), self.bounds(step)["loss"]
@@ -134,7 +122,7 @@ class Trajectory:
     def of(cls, data: dict[str, Any]) -> Self:
         """As read back."""
         exact, rounded = (tuple(Readings(**step) for step in data[key]) for key in ("exact", "rounded"))
-        return cls(data["parameter_count"], exact, rounded, data["seconds"])
+        return cls(data["parameter_count"], exact, rounded)
 
 
 def _errors(exact: Readings, found: dict[str, float | None]) -> dict[str, float]:
@@ -150,19 +138,3 @@ def relative(found: float | None, wanted: float | None, least: float = 0.0) -> f
         return math.inf
     difference, scale = abs(found - wanted), max(abs(wanted), least)
     return difference / scale if scale else (math.inf if difference else 0.0)
-
-
-def kept(file: Path, steps: int, run: Callable[[int], Trajectory]) -> Trajectory:
-    """The trajectory in a file, if it goes as far, or what `run(steps)` gives, which is kept there."""
-    try:
-        found = Trajectory.of(json.loads(file.read_text()))
-        if min(len(found.exact), len(found.rounded)) >= steps:
-            return found
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        pass
-    made = run(steps)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half_made = file.with_suffix(".making")
-    half_made.write_text(json.dumps(made.to_json()))
-    half_made.replace(file)
-    return made

@@ -1,10 +1,11 @@
 """The measuring loop: one round of competitors that take turns, so that whatever the machine does hits all of them alike.
 
 Fresh workers are started side by side: built, and one step, which traces and compiles. Then they stand still (SIGSTOP)
-unless it is their turn: an idle worker that only blocks can still spin in a thread pool. A turn begins with one step that
-is not measured: caches are cold, and memory that a framework gives back between steps costs more to get again after a
-pause (measured on a virtual machine: 1.1 s for that step, .68 s for those that follow, JAX on FCN-5). The order of a lap
-is drawn from a logged seed and reversed in the next lap (ABBA), so that a drift cancels.
+unless it is their turn: an idle worker that only blocks can still spin in a thread pool. A turn begins with the initial
+parameters, so that whatever it measures is a step of which the loss is known, and with one step that is not measured: caches
+are cold, and memory that a framework gives back between steps costs more to get again after a pause (measured on a virtual
+machine: 1.1 s for that step, .68 s for those that follow, JAX on FCN-5). The order of a lap is drawn from a logged seed and
+reversed in the next lap (ABBA), so that a drift cancels.
 """
 
 import datetime
@@ -37,20 +38,22 @@ class Pace:
     seconds: float = 5.0
     """Laps go on until their turns have taken this long."""
     turn_seconds: float = 0.5
-    """A turn measures as many steps as fill this, and at least one."""
+    """A turn measures as many steps as fill this, at least one and at most `MOST_STEPS`."""
+
+
+MOST_STEPS = 64
+"""More would take the reference far, and a network on one mini-batch to where its loss is nothing."""
 
 
 class Judge(Protocol):
     """Who tells whether a competitor does the network's work: the gate."""
 
-    def first_steps(self, cell: Cell, parameter_count: int, losses: list[float]) -> str:
-        """What is wrong with a network's first losses; empty if nothing is. Called while workers stand still or start."""
+    def losses(self, cell: Cell, parameter_count: int, losses: dict[int, float]) -> str:
+        """What is wrong with a network's losses by step, as far as they are known; empty if nothing is. Called while workers
+        stand still or start."""
 
-    def repeats(self, cell: Cell, steps: int) -> int:
-        """How many of its first steps (0, 1 or 3) a process that has made so many is to repeat at its end, starting over."""
-
-    def beyond(self, cell: Cell, steps: int) -> bool:
-        """Whether a process has made more steps than there are expectations of: it goes on for one, twice."""
+    def repeats(self, cell: Cell) -> bool:
+        """Whether a process is to repeat its first steps at its end."""
 
     def at_the_end(self, competitors: "list[Competitor]") -> None:
         """Judges all that have been measured; called when every worker has ended. Sets `check`, or `failure`."""
@@ -64,18 +67,11 @@ class Competitor:
     worker: Worker | None = None
     built: dict[str, Any] = field(default_factory=dict)
     first_step_seconds: float = 0.0
-    losses: list[float] = field(default_factory=list)
-    """Of its first three steps: the one at the start, and the two of its first turn."""
     turns: list[Turn] = field(default_factory=list)
-    steps: int = 0
-    """That its process has made."""
     last: Readings | None = None
-    """After the last of them."""
-    last_loss: float | None = None
+    """After its last turn."""
     repeated: dict[int, Readings] = field(default_factory=dict)
-    """After its first and third step, when it started over."""
-    going_on: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    """One more step, as it went on and begun anew from there (`Worker.go_on`), where the trajectory does not go so far."""
+    """After its first and third step, made once more at its end."""
     late_seconds: float | None = None
     """As a turn has it, of a last step in inference, after which the logits are read; in training a turn reads the loss."""
     check: Check | None = None
@@ -95,11 +91,9 @@ def _warm_up(cell: Cell, n: int = 1) -> dict[str, Any]:
     return {"do": "warm_up", "n": n, "mode": cell.mode}
 
 
-def _compare(competitor: Competitor, losses: list[float], judge: Judge | None) -> None:
-    """Parameter count and first losses against the expected ones. Raises WorkerFailed where it is another network."""
-    competitor.losses += losses
-    cell, count = competitor.launch.cell, competitor.built["parameter_count"]
-    failure = judge.first_steps(cell, count, competitor.losses) if judge else ""
+def _compare(competitor: Competitor, losses: dict[int, float], judge: Judge | None) -> None:
+    """Parameter count and losses by step against the expected ones. Raises WorkerFailed where it is another network."""
+    failure = judge.losses(competitor.launch.cell, competitor.built["parameter_count"], losses) if judge else ""
     if failure:
         raise WorkerFailed("unequal", failure)
 
@@ -113,8 +107,7 @@ def _stage(competitor: Competitor, judge: Judge | None) -> dict[str, Any] | None
         return _warm_up(competitor.launch.cell)
     competitor.first_step_seconds = reply["seconds"][0]
     competitor.peak = reply["peak_memory_bytes"]
-    competitor.steps = 1
-    _compare(competitor, reply["losses"], judge)
+    _compare(competitor, dict(enumerate(reply["losses"], start=1)), judge)
     return None
 
 
@@ -188,31 +181,21 @@ def take_turns(
 
 
 def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge | None) -> float:
-    """One turn: a step that is not measured, then those that are. Gives the seconds that the latter took.
-
-    The first turn measures one step only, so that its losses are those of the network's second and third step.
-    """
-    worker = competitor.worker
+    """One turn: the initial parameters, a step that is not measured, then those that are. Gives the seconds that the latter took."""
+    worker, cell = competitor.worker, competitor.launch.cell
     assert worker is not None
-    warm_up = _warm_up(competitor.launch.cell)
-    worker.send(warm_up)
     worker.resume()
-    settling = worker.receive()
-    n = 1 if lap == 0 else min(10_000, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
-    reply = worker.ask(_steps(competitor.launch.cell, n))
+    if cell.mode == "train":
+        worker.ask({"do": "start"})
+    settling = worker.ask(_warm_up(cell))
+    n = 1 if lap == 0 else min(MOST_STEPS, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
+    reply = worker.ask({"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None})
     worker.pause()
-    competitor.steps += 1 + n
-    losses = [*settling["losses"], *reply.pop("losses")]
-    if lap == 0:
-        _compare(competitor, losses, judge)
-    competitor.last_loss = losses[-1] if losses else None
+    losses = dict(zip((1, 1 + n), (*settling["losses"], *reply.pop("losses")), strict=False))
+    _compare(competitor, losses, judge)
     competitor.peak = max(competitor.peak, settling["peak_memory_bytes"], reply.pop("peak_memory_bytes"))
-    competitor.turns.append(Turn(lap=lap, place=place, settling_seconds=settling["seconds"][0], **reply))
+    competitor.turns.append(Turn(lap=lap, place=place, settling_seconds=settling["seconds"][0], loss=losses.get(1 + n), **reply))
     return float(reply["wall_seconds"])
-
-
-def _steps(cell: Cell, n: int) -> dict[str, Any]:
-    return {"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None}
 
 
 def finish(competitor: Competitor, judge: Judge | None) -> None:
@@ -222,25 +205,25 @@ def finish(competitor: Competitor, judge: Judge | None) -> None:
     worker.resume()
     if cell.mode == "infer":
         competitor.late_seconds = worker.ask({"do": "steps", "n": 1, "read": "logits"})["late_seconds"]
-    competitor.last = readings(worker, cell, competitor.last_loss)
-    if judge and judge.beyond(cell, competitor.steps):
-        competitor.going_on = worker.ask({"do": "go_on"})
-    repeats = judge.repeats(cell, competitor.steps) if judge else 0
-    if repeats:
-        worker.ask({"do": "start"})
-        repeat(competitor, repeats)
+    competitor.last = readings(worker, cell, competitor.turns[-1].loss)
+    if judge and judge.repeats(cell):
+        repeat(competitor)
 
 
-def repeat(competitor: Competitor, steps: int) -> None:
-    """The first steps, 1 or 3, of a worker that is at the start."""
+def repeat(competitor: Competitor) -> None:
+    """The first and the third step of a worker, after a turn that may have ended before the third."""
     worker, cell = competitor.worker, competitor.launch.cell
     assert worker is not None
     if cell.mode == "infer":
         competitor.repeated = dict(enumerate(inferences(worker, cell), start=1))
         return
-    for step, n in ((1, 1), (3, 2)):
-        if step <= steps:
-            competitor.repeated[step] = readings(worker, cell, worker.ask(_warm_up(cell, n))["losses"][-1])
+    at = 1 + len(competitor.turns[-1].seconds) if competitor.turns else 0
+    for step in (3, 1) if 0 < at < 3 else (1, 3):  # a step of a large network takes seconds: none more than need be
+        if at == 0 or at >= step:
+            worker.ask({"do": "start"})
+            at = 0
+        competitor.repeated[step] = readings(worker, cell, worker.ask(_warm_up(cell, step - at))["losses"][-1])
+        at = step
 
 
 def inferences(worker: Worker, cell: Cell) -> Iterator[Readings]:
@@ -304,9 +287,6 @@ def _record(competitor: Competitor, key: tuple[int, int], started: str) -> Round
         load_seconds=competitor.built["load_seconds"],
         build_seconds=competitor.built["build_seconds"],
         first_step_seconds=competitor.first_step_seconds,
-        losses=competitor.losses,
-        last_step=competitor.steps,
-        last_loss=competitor.last_loss,
         check=competitor.check,
         peak_memory_bytes=competitor.peak,
         turns=competitor.turns,

@@ -135,6 +135,8 @@ class Worker:
         factor = message.get("factor", 1.0)
         changed = {name: array * array.dtype.type(factor) for name, array in self.arrays.parameters.items()} if factor != 1.0 else None
         self.built.start(self.arrays if changed is None else self.arrays._replace(parameters=changed))
+        self.built.step(0)
+        reset_peak_memory()  # a copy of parameters in passing is not the step's
         return {"started": True}
 
     def norms(self, message):
@@ -149,21 +151,6 @@ class Worker:
             return {name: distance(found.get(name), start.shape, start) for name, start in getattr(self.arrays, what).items()}
 
         return {"norms": moved("parameters"), "statistics": moved("statistics")}
-
-    def go_on(self, message):
-        """One more step twice from where the network is: as it goes on, and begun anew from there. How far each parameter and
-        statistic moved in the one and in the other, and how large it is: Euclidean norms."""
-        here = self.arrays._replace(parameters=self.built.read("parameters"), statistics=self.built.read("statistics"))
-
-        def moved():
-            self.built.step(1)
-            found = dict(self.built.read("parameters"), **self.built.read("statistics"))
-            return {name: distance(found.get(name), array.shape, array) for name, array in known.items()}
-
-        known = dict(here.parameters, **here.statistics)
-        went_on = moved()
-        self.built.start(here)
-        return {"went_on": went_on, "anew": moved(), "sizes": {name: distance(a, a.shape, None) for name, a in known.items()}}
 
     def read(self, message):
         """Arrays go to an .npz file, numbers into the answer."""
@@ -218,7 +205,7 @@ def ready_seconds():
 
 
 def reset_peak_memory():
-    """Peak memory counts from here: what building needed in passing is not the step's."""
+    """Peak memory counts from here: what was needed in passing before is not the step's."""
     try:
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # proc(5): resets VmHWM

@@ -293,12 +293,13 @@ def record(result: Result) -> str:
         interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
         lines.append(f"estimate     {seconds(found.estimate)} s per mini-batch{interval}")
         lines += [f"mark         {mark}" for mark in marks(result)]
-        lines.append("round  median s  steps  first step s  build s  busy processors  peak MB  losses of the first steps")
+        lines.append("round  median s  steps  first step s  build s  busy processors  peak MB  last step's loss")
         for r in result.rounds:
-            losses = " ".join(f"{loss:.6g}" for loss in r.losses)
+            loss = r.turns[-1].loss
+            shown = "" if loss is None else f"{loss:.6g} in step {r.last_step}"
             lines.append(
                 f"{r.number:5}  {r.seconds_per_step:8.4f}  {len(r.steps):5}  {r.first_step_seconds:12.3f}  {r.build_seconds:7.2f}"
-                f"  {r.cpu_per_wall:15.2f}  {r.peak_memory_bytes / 1e6:7.0f}  {losses}"
+                f"  {r.cpu_per_wall:15.2f}  {r.peak_memory_bytes / 1e6:7.0f}  {shown}"
             )
     if result.log:
         lines += ["last lines of its log:", *(f"  {line}" for line in result.log)]

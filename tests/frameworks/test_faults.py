@@ -50,10 +50,10 @@ PROVEN = [
 
 TIMED = [
     ("never-waits", "fcn-5-tiny", "clock stopped before the update was done: 0.03"),
-    ("cached", "fcn-5-tiny", "after step"),
-    ("update-lost", "fcn-5-tiny", "after step"),
-    ("lost-later", "fcn-5-tiny", " is off by "),
-    ("decaying-rate", "fcn-5-tiny", " is off by "),
+    ("cached", "fcn-5-tiny", "loss of step "),
+    ("update-lost", "fcn-5-tiny", "loss of step "),
+    ("lost-later", "fcn-5-tiny", "loss of step "),
+    ("decaying-rate", "fcn-5-tiny", "loss of step "),
     ("all-processors", "fcn-5-tiny", "threads were ready to run at a time, more than its 1"),
     ("three-pools", "fcn-5-tiny", "threads were ready to run at a time, more than its 1"),
     ("computed-beforehand", "large", "impossible: at least 1.34 GFLOP in "),

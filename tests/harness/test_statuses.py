@@ -113,8 +113,8 @@ def test_a_full_size_network_of_another_size_is_unequal():
 
     exact, rounded = ([Readings(loss, {}) for loss in losses] for losses in ((2.0, 1.0), (2.0 + 2e-7, 1.0 + 1e-6)))
     wanted = Trajectory(100, tuple(exact), tuple(rounded))
-    assert wanted.failure(100, [2.0, 1.0]) == ""
-    assert wanted.failure(100, [2.00001, 1.000008]) == ""
-    assert wanted.failure(90, [2.0, 1.0]) == "trains 90 parameters, not 100"
-    assert "loss of step 2 is 1.01, not 1" in wanted.failure(100, [2.0, 1.01])
-    assert "nan" in wanted.failure(100, [2.0, float("nan")])
+    assert wanted.failure(100, {1: 2.0, 2: 1.0}) == ""
+    assert wanted.failure(100, {1: 2.00001, 2: 1.000008}) == ""
+    assert wanted.failure(90, {1: 2.0, 2: 1.0}) == "trains 90 parameters, not 100"
+    assert "loss of step 2 is 1.01, not 1" in wanted.failure(100, {1: 2.0, 2: 1.01})
+    assert "nan" in wanted.failure(100, {1: 2.0, 2: float("nan")})

@@ -13,14 +13,14 @@ from harness.records import PROTOCOL, Check, Proof, Result, Round, Turn
 from harness.store import Store, StoreProblem
 
 CELL = Cell("fcn-5", "torch", "tuned", "cpu", 2, 64)
-TURN = Turn(0, 1, 0.6, [0.5, 0.25], 0.8, 0.7, 0.75, 0.9, 1e-6, 0, 3, 1)
+TURN = Turn(0, 1, 0.6, [0.5, 0.25], 2.1, 0.8, 0.7, 0.75, 0.9, 1e-6, 0, 3, 1)
 
 
 CHECK = Check(1e-6, "loss after step 1", 0.1)
 
 
 def a_round(number):
-    return Round(number, 0, "2026-01-01T00:00:00+00:00", [0, 1], 1.5, 0.5, 2.0, [1.0, 0.9, 0.8], 7, 0.5, CHECK, 10**9, [TURN])
+    return Round(number, 0, "2026-01-01T00:00:00+00:00", [0, 1], 1.5, 0.5, 2.0, CHECK, 10**9, [TURN])
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def test_another_schema_is_not_touched(store):
     """A newer stepbench's store is left alone."""
     with store.engine.begin() as connection:
         connection.exec_driver_sql("update info set value = '999'")
-    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 4"):
+    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 5"):
         Store(store.location, create=True)
 
 

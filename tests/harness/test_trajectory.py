@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from harness.trajectory import LEAST, MARGIN, MOST, TOGETHER, Readings, Trajectory, kept
+from harness import kept
+from harness.trajectory import LEAST, MARGIN, MOST, TOGETHER, Readings, Trajectory
 
 
 def readings(*steps):
@@ -65,28 +66,21 @@ def test_what_is_wrong_is_named(loss, norms, words):
 
 def test_first_losses_while_it_is_timed():
     """And the parameter count."""
-    assert TRAJECTORY.failure(7, [2.0001, 1.002]) == ""
-    assert TRAJECTORY.failure(6, []) == "trains 6 parameters, not 7"
-    assert TRAJECTORY.failure(7, [2.0, 1.3]).startswith("loss of step 2 is 1.3, not 1: off by 0.3, bound 0.01")
-    assert "nan" in TRAJECTORY.failure(7, [math.nan])
+    assert TRAJECTORY.failure(7, {1: 2.0001, 2: 1.002, 9: 0.1}) == ""  # as far as it goes
+    assert TRAJECTORY.failure(6, {}) == "trains 6 parameters, not 7"
+    assert TRAJECTORY.failure(7, {2: 1.3}).startswith("loss of step 2 is 1.3, not 1: off by 0.3, bound 0.01")
+    assert "nan" in TRAJECTORY.failure(7, {1: math.nan})
 
 
 def test_it_is_kept(tmp_path):
-    """Computed once; a file that cannot be read is made again."""
-    made = []
-
-    def run(steps):
-        made.append(steps)
-        return TRAJECTORY
-
+    """As it was; a file that holds anything else counts as none."""
     file = tmp_path / "expected" / "net.json"
-    assert [kept(file, 2, run) for _ in range(3)] == [TRAJECTORY] * 3
-    assert made == [2]
-    for wrong in ("{", "[]", "3", '{"parameter_count": 7, "exact": [], "rounded": [], "seconds": 1}'):
+    assert kept.get(file, Trajectory.of) is None
+    kept.put(file, TRAJECTORY.to_json())
+    assert kept.get(file, Trajectory.of) == TRAJECTORY
+    for wrong in ("{", "[]", "3", "null", '{"parameter_count": 7, "exact": [], "rounded": 5}'):
         file.write_text(wrong)
-        assert kept(file, 2, run) == TRAJECTORY
-    kept(file, 5, run)  # longer than what is there
-    assert made == [2, 2, 2, 2, 2, 5]
+        assert kept.get(file, Trajectory.of) is None
 
 
 def test_what_nobody_can_prove():

@@ -9,12 +9,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+import workloads
 from frameworks import Cell
+from frameworks.numpy import Reference
 from harness import host
 from harness.environments import Environment
 from harness.launcher import Worker, WorkerFailed, launch
 from harness.records import Round
-from harness.turns import Competitor, Pace, run_round, start, take_turns
+from harness.turns import MOST_STEPS, Competitor, Pace, run_round, start, take_turns
+from workloads.parameters import arrays
 
 OWN = Environment("null", Path(sys.executable), None, "test", "test", {}, "")
 
@@ -62,11 +65,24 @@ def test_a_waiting_worker_uses_no_processor(tmp_path):
 
 
 def test_a_turn_is_as_many_steps_as_fill_it(tmp_path):
-    """20 ms steps, turns of 100 ms; one step in the first turn, whose loss is the third of the network."""
+    """20 ms steps, turns of 100 ms; one step in the first turn."""
     (record,) = run_round([null()], (1, 0), None, Pace(laps=3, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
     assert [len(turn.seconds) for turn in record.turns] == [1, 5, 5]
     assert all(turn.settling_seconds >= 0.02 for turn in record.turns)
-    assert len(record.losses) == 3
+    (longest,) = run_round([null()], (1, 0), None, Pace(laps=2, seconds=0, turn_seconds=10), "s", tmp_path).values()
+    assert [len(turn.seconds) for turn in longest.turns] == [1, MOST_STEPS]
+
+
+def test_every_turn_begins_with_the_initial_parameters(tmp_path):
+    """So a turn's last loss is known: that of the second step after the first turn, of the sixth after those of five steps."""
+    (record,) = run_round([null()], (1, 0), None, Pace(laps=3, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
+    losses = Reference(workloads.discover()["fcn-5-tiny"], arrays(workloads.discover()["fcn-5-tiny"], 8), "float32")
+    wanted = []
+    for _ in range(6):
+        losses.step(1)
+        wanted.append(losses.loss)
+    assert [turn.loss for turn in record.turns] == [wanted[1], wanted[5], wanted[5]]
+    assert record.last_step == 6
 
 
 def test_affinity_and_threads_are_set_before_the_framework_loads(tmp_path):
