@@ -103,7 +103,7 @@ class Step:
         """After the last step, `what` is one of
 
         "loss": float, the last step's mean cross-entropy before its update (mode `train`);
-        "parameters", "statistics": copies as {full name: numpy array}, in the contract's layout;
+        "parameters", "statistics": {full name: numpy array} in the contract's layout; good until the next step, or `start`;
         "logits": numpy array (mini_batch,) + output shape (mode `infer`);
         "parameter_count": int, the number of values that the framework itself trains, counted on its own arrays;
         "flops": number, the FLOPs of one step's products and convolutions by the framework's own counter, the state left

@@ -129,12 +129,12 @@ class Network:
             return sum(int(self.tf.size(variable)) for variable in self.parameters.values())
         if what == "parameters":
             return {
-                name: turned(node, name.split(".")[1], self.parameters[name].numpy(), back=True).copy(order="C")
+                name: turned(node, name.split(".")[1], self.parameters[name].numpy(), back=True)
                 for node in flatten(self.nodes)
                 for name in node.parameters
             }
         if what == "statistics":
-            return {name: variable.numpy().copy() for name, variable in self.statistics.items()}
+            return {name: variable.numpy() for name, variable in self.statistics.items()}
         return float(self.result) if what == "loss" else self.result.numpy()
 
     def forward(self, nodes: Tuple[Node, ...], x: Any) -> Any:

@@ -143,7 +143,7 @@ class Network:
             return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         if what == "flops":
             return self.flops()
-        return {name: tensor.detach().contiguous().numpy().copy() for name, tensor in getattr(self, what).items()}
+        return {name: tensor.detach().numpy() for name, tensor in getattr(self, what).items()}
 
     def flops(self) -> Any:
         """PyTorch's count of the same step on a twin without data, never compiled: nothing is computed, and an LSTM is then

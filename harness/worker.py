@@ -170,13 +170,23 @@ def distance(found, shape, start):
 
     if getattr(found, "shape", None) != shape:
         return None
-    found, total = found.reshape(-1), 0.0
-    start = None if start is None else start.reshape(-1)
-    for i in range(0, len(found), BLOCK):
-        block = found[i : i + BLOCK]
-        block = block if start is None else block - start[i : i + BLOCK]
+    total = 0.0
+    for part in blocks(found):
+        block = found[part] if start is None else found[part] - start[part]
+        block = block.reshape(-1, order="A")
         total += float(numpy.dot(block, block))
     return math.sqrt(total) if total < math.inf else None
+
+
+def blocks(array):
+    """Indices of the parts of an array that fit into a cache; of a matrix square ones, since it may lie there turned."""
+    if array.ndim == 2:
+        rows, columns = array.shape
+        side = int(BLOCK**0.5) if not array.flags.c_contiguous else columns
+        height = max(1, BLOCK // max(1, side))
+        return [(slice(i, i + height), slice(j, j + side)) for i in range(0, rows, height) for j in range(0, columns, max(1, side))]
+    each = max(1, BLOCK * len(array) // max(1, array.size)) if array.ndim else 1
+    return [slice(i, i + each) for i in range(0, len(array), each)] if array.ndim else [()]
 
 
 def usage():

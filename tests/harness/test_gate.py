@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import numpy
 import pytest
 
 from harness import limit
 from harness.launcher import WorkerFailed
+from harness.worker import distance
 
 RUN = ("run", "--suite", "tiny", "-w", "resnet-tiny", "-f", "null,numpy", "-t", "1", "--rounds", "1", "--json")
 
@@ -116,3 +118,20 @@ def test_a_reference_that_fails_is_replaced(monkeypatch, tmp_path):
     monkeypatch.setattr(oracle, "_follow", follow)
     assert oracle.expect(cell) == made
     assert all("cannot be the reference of FCN-5 tiny: no such luck" in line for line in said)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (300,), (700, 300), (1, 200_000), (200_000, 1), (64, 3, 7, 7), (512, 512, 3, 3)], ids=str)
+@pytest.mark.parametrize("turned", [False, True])
+def test_norms_are_right_however_an_array_lies(shape, turned):
+    """In blocks that hold each value once; None for another shape, or what is not finite."""
+    drawn = numpy.random.RandomState(0)
+    found, start = (numpy.asarray(drawn.standard_normal(shape), "float32") for _ in range(2))
+    if turned:
+        found = numpy.array(found.T, order="C").T
+    exact = numpy.asarray(found, "float64")
+    assert distance(found, shape, start) == pytest.approx(numpy.linalg.norm(exact - start), rel=1e-6, abs=0)
+    assert distance(found, shape, None) == pytest.approx(numpy.linalg.norm(exact), rel=1e-6, abs=0)
+    assert distance(found, (*shape, 1), None) is None
+    if found.size:
+        found[(0,) * found.ndim] = numpy.nan
+        assert distance(found, shape, start) is None
