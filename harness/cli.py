@@ -10,21 +10,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from harness import progress
+from harness.checking import check
 from harness.inventory import env, list_all, show_host
-from harness.options import MOST, counts, duration, names, selection, store_option
+from harness.options import MOST, counts, duration, names, output_option, selection, store_option
+from harness.output import BAD_INPUT, EXIT_CODES, INTERRUPTED, NOT_ALL_OK, print_json, print_rich
 
 if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.records import Result
     from harness.store import Store
-
-BAD_INPUT, NOT_ALL_OK, INTERRUPTED = 2, 1, 130
-
-EXIT_CODES = """
-\b
-Exit codes: 0 done; 1 some cell could not be measured or is not equal work; 2 bad input, or nothing could be done;
-130 interrupted (what was stored stays; go on with `stepbench run --resume`).
-"""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
@@ -92,7 +86,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
             watch.say(f"{f'Run {number} goes on' if resume else 'Plan'}: {_announce(plan, expected_seconds(plan))}")
             number, found = execute(plan, store, number, watch, done)
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         _print_table(table.make(found))
         click.echo(f"Run {number} is stored in {store.location}. More: stepbench table, stepbench show CELL")
@@ -183,68 +177,6 @@ def _announce(plan: Plan, seconds: float) -> str:
     )
 
 
-@cli.command(epilog=EXIT_CODES)
-@selection
-@click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count.  [default: all physical cores]")
-@click.option("--wait", is_flag=True, help="Wait while another run measures on this machine.")
-@click.option("--full-size", is_flag=True, help="The full-size networks too; minutes.")
-@click.option("--json", "as_json", is_flag=True, help="Print the proofs as JSON.")
-@click.option("--html", type=click.File("w", encoding="utf-8", lazy=True), metavar="FILE", help="Write the matrix as a page, too.")
-def check(
-    workload_names: list[str],
-    framework_names: list[str],
-    variant_names: list[str],
-    threads: int | None,
-    full_size: bool,
-    as_json: bool,
-    html: Any,
-    **asked: Any,
-) -> None:
-    """Prove equal work, and time nothing.
-
-    On the tiny networks, each framework's step against the float64 reference: loss, every gradient, every updated parameter
-    after 1 and 3 steps. Prints a matrix of the largest errors, and what each is of its bound: above 100 % is not the same work,
-    and is said in words. With --full-size also the networks themselves, second in each place: parameter count, losses, and
-    the norms of gradients and updates. (`run` does both for whatever it times.)
-
-    \b
-    stepbench check -f torch --variant all --precision float32,bfloat16
-    stepbench check -f ./myframework.py -w lstm-32 --full-size --html proof.html
-    """
-    from harness import plan as planning
-    from harness.lock import machine_to_ourselves
-    from harness.plan import Plan
-    from harness.session import Session
-    from harness.tiny import PROOF_SECONDS
-    from harness.turns import Pace
-    from reports import check as report
-
-    tiny = planning.suites()["paper"].workloads
-    variants = None if not variant_names or "all" in variant_names else variant_names
-    counts = [threads or planning.one_and_all()[-1]]
-    cells = planning.make_cells(workload_names or tiny, framework_names, variants, counts, asked["mode"], precisions=asked["precisions"])
-    plan = Plan(cells, 1, pace=Pace(laps=1), timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
-    with machine_to_ourselves(asked["wait"], progress.say), progress.watch() as watch, Session(plan, watch) as session:
-        watch.expect(PROOF_SECONDS * len(cells))
-        session.prepare()
-        session.prove(anew=True)
-        if full_size:
-            session.prove_full_size()
-    found = [r.but(status="ok") if r.proof and r.proof.equal else r for r in session.results.values()]
-    matrix = report.make(found)
-    if as_json:
-        _print_json(found)
-    else:
-        _print_rich(report.to_rich(matrix))
-        for who, why in matrix.refused:
-            click.echo(f"{who}: {why}")
-    if html:
-        html.write(report.to_html(matrix))
-    failed = [r for r in found if r.settled() and r.status != "unsupported"]
-    click.echo(matrix.summary, err=as_json)
-    sys.exit(NOT_ALL_OK if failed else 0)
-
-
 @cli.command("table")
 @click.option("--format", "style", type=click.Choice(["terminal", "markdown", "csv", "json"]), default="terminal", show_default=True)
 @click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
@@ -255,7 +187,7 @@ def show_table(style: str, number: int | None, location: str | None) -> None:
 
     found = _results(location, number)
     if style == "json":
-        _print_json(found)
+        print_json(found)
     elif style == "csv":
         click.echo(table.to_frame(found).to_csv(index=False), nl=False)
     elif style == "markdown":
@@ -266,7 +198,7 @@ def show_table(style: str, number: int | None, location: str | None) -> None:
 
 @cli.command()
 @click.argument("kind", type=click.Choice(["ranking"]))
-@click.option("-o", "--output", type=click.Path(dir_okay=False, writable=True), required=True, help="File to write; .svg, .png or .pdf.")
+@output_option("-o", "--output", required=True, help="File to write; .svg, .png or .pdf.")
 @click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
 @store_option
 def plot(kind: str, output: str, number: int | None, location: str | None) -> None:
@@ -309,8 +241,8 @@ def show(cell: str, number: int | None, as_json: bool, location: str | None) -> 
         click.echo(table.record(fitting[0]), nl=False)
 
 
-for inventory in (list_all, show_host, env):
-    cli.add_command(inventory)
+for command in (check, list_all, show_host, env):
+    cli.add_command(command)
 
 
 @cli.command()
@@ -346,27 +278,10 @@ def _results(location: str | None, number: int | None) -> list[Result]:
     return store.results(found.id)
 
 
-def _print_json(found: list[Result]) -> None:
-    import json
-
-    from reports.cells import objects
-
-    click.echo(json.dumps(objects(found), indent=1))
-
-
-def _print_rich(*shown: Any) -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=1000)  # a table takes what it needs, and no line is cut
-    console.print(*shown)
-
-
 def _print_table(made: Any) -> None:
     from reports import table
 
-    _print_rich(table.to_rich(made))
+    print_rich(table.to_rich(made))
     for line in made.verdicts:
         click.echo(line)
     if made.proof:

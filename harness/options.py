@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,18 @@ store_option = click.option(
     metavar="FILE|URL",
     help="Where results are kept.  [env: STEPBENCH_STORE; default: a file in your data folder]",
 )
+
+
+def output_option(*flags: str, **more: Any) -> Callable[..., Any]:
+    """A file to write at the end; that it cannot be written is said at once, and nothing is lost of what it holds."""
+
+    def writable(context: click.Context, parameter: click.Parameter, file: str | None) -> str | None:
+        folder = Path(file or ".").absolute().parent
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise click.BadParameter(f"{folder} is no folder that can be written to")
+        return file
+
+    return click.option(*flags, type=click.Path(dir_okay=False, writable=True), callback=writable, metavar="FILE", **more)
 
 
 def names(kind: str) -> Callable[..., list[str]]:

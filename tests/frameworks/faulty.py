@@ -199,32 +199,28 @@ def no_update(workload, arrays):
     return Faulty(workload._replace(learning_rate=0.0), arrays)
 
 
-@fault("6: momentum of .9")
-def momentum(workload, arrays):
+def with_momentum(workload, arrays, ahead):
+    """A step of .9 times the velocity besides the update: the velocity before the update or, as Nesterov's, `ahead` of it."""
     net = Faulty(workload, arrays)
     velocity = dict.fromkeys(net.parameters, 0.0)
 
     def after():
         for name, update in net.gradients.items():
-            net.parameters[name] -= 0.9 * velocity[name]
-            velocity[name] = 0.9 * velocity[name] + update
+            before, velocity[name] = velocity[name], 0.9 * velocity[name] + update
+            net.parameters[name] -= 0.9 * (velocity[name] if ahead else before)
 
     net.after = after
     return net
+
+
+@fault("6: momentum of .9")
+def momentum(workload, arrays):
+    return with_momentum(workload, arrays, ahead=False)
 
 
 @fault("6: Nesterov's momentum of .9")
 def nesterov(workload, arrays):
-    net = Faulty(workload, arrays)
-    velocity = dict.fromkeys(net.parameters, 0.0)
-
-    def after():
-        for name, update in net.gradients.items():
-            velocity[name] = 0.9 * velocity[name] + update
-            net.parameters[name] -= 0.9 * velocity[name]
-
-    net.after = after
-    return net
+    return with_momentum(workload, arrays, ahead=True)
 
 
 @fault("6: weight decay of 1e-4")
