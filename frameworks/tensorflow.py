@@ -88,10 +88,14 @@ class Network:
         self.run = tf.function(run, jit_compile=compiled) if settings.get("function", True) else run
 
     def given(self, arrays: Arrays) -> Iterator[Tuple[str, Any]]:
-        """The parameters in TensorFlow's layout."""
+        """The parameters in TensorFlow's layout, turned by TensorFlow, which does it on several threads."""
+        import numpy
+
         for node in flatten(self.nodes):
             for name in node.parameters:
-                yield name, turned(node, name.split(".")[1], arrays.parameters[name])
+                array = turned(node, name.split(".")[1], arrays.parameters[name])
+                order = numpy.argsort(array.strides)[::-1]  # so transposed, it is as it lies in memory
+                yield name, self.tf.transpose(array.transpose(order), numpy.argsort(order))
 
     def start(self, arrays: Arrays) -> None:
         for name, array in self.given(arrays):

@@ -84,7 +84,7 @@ class Gate:
 
     def at_the_end(self, competitors: Sequence[Competitor]) -> None:
         """Judges all that have been measured, when every worker has ended."""
-        steps = max((1 + len(turn.seconds) for c in competitors if c.launch.cell.mode == "train" for turn in c.turns), default=0)
+        steps = max((turn.last_step for c in competitors for turn in c.turns), default=0)
         for competitor in competitors:
             try:
                 self._judge(competitor, self.oracle.expect(competitor.launch.cell, steps))
@@ -114,9 +114,9 @@ class Gate:
             yield 1, last
             yield from competitor.repeated.items()
             return
-        for step, loss in dict.fromkeys((1 + len(turn.seconds), turn.loss) for turn in turns):
+        for step, loss in dict.fromkeys((turn.last_step, turn.loss) for turn in turns):
             yield step, Readings(loss, {})
-        yield 1 + len(turns[-1].seconds), last
+        yield turns[-1].last_step, last
         yield from {**_known(self._proven(cell)), **competitor.repeated}.items()
 
 

@@ -33,9 +33,11 @@ class Turn:
     settling_seconds: float
     """The step before the measured ones: cold caches, memory that had been given back. Never in an estimate."""
     seconds: list[float]
-    """Each measured step, from call to fence: the second of the network and those that follow."""
+    """Each measured step, from call to fence."""
+    last_step: int
+    """Which of the network's steps the last of them is; the first turn goes on from the first step, all others start over."""
     loss: float | None
-    """Of the last of them; None in inference."""
+    """Of that step; None in inference."""
     wall_seconds: float
     cpu_seconds: float
     """Processor time of all threads of the worker during the turn."""
@@ -88,11 +90,6 @@ class Round:
     """Each turn's last loss, and the norms at its end, against the expected ones; None where nobody judged."""
     peak_memory_bytes: int
     turns: list[Turn] = field(default_factory=list)
-
-    @property
-    def last_step(self) -> int:
-        """The network's step at which the process ended."""
-        return 1 + len(self.turns[-1].seconds)
 
     @property
     def key(self) -> tuple[int, int]:

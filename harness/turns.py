@@ -2,7 +2,8 @@
 
 Fresh workers are started side by side: built, and one step, which traces and compiles. Then they stand still (SIGSTOP)
 unless it is their turn: an idle worker that only blocks can still spin in a thread pool. A turn begins with the initial
-parameters, so that whatever it measures is a step of which the loss is known, and with one step that is not measured: caches
+parameters (the first one goes on from the first step), so that whatever it measures is a step of which the loss is known, and
+with one step that is not measured: caches
 are cold, and memory that a framework gives back between steps costs more to get again after a pause (measured on a virtual
 machine: 1.1 s for that step, .68 s for those that follow, JAX on FCN-5). The order of a lap is drawn from a logged seed and
 reversed in the next lap (ABBA), so that a drift cancels.
@@ -182,19 +183,21 @@ def take_turns(
 
 def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge | None) -> float:
     """One turn: the initial parameters, a step that is not measured, then those that are. Gives the seconds that the latter took."""
+    first = 2 if lap == 0 else 1
     worker, cell = competitor.worker, competitor.launch.cell
     assert worker is not None
     worker.resume()
-    if cell.mode == "train":
+    if lap and cell.mode == "train":
         worker.ask({"do": "start"})
     settling = worker.ask(_warm_up(cell))
     n = 1 if lap == 0 else min(MOST_STEPS, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
     reply = worker.ask({"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None})
     worker.pause()
-    losses = dict(zip((1, 1 + n), (*settling["losses"], *reply.pop("losses")), strict=False))
+    losses = dict(zip((first, first + n), (*settling["losses"], *reply.pop("losses")), strict=False))
     _compare(competitor, losses, judge)
     competitor.peak = max(competitor.peak, settling["peak_memory_bytes"], reply.pop("peak_memory_bytes"))
-    competitor.turns.append(Turn(lap=lap, place=place, settling_seconds=settling["seconds"][0], loss=losses.get(1 + n), **reply))
+    known = {"settling_seconds": settling["seconds"][0], "last_step": first + n, "loss": losses.get(first + n)}
+    competitor.turns.append(Turn(lap=lap, place=place, **known, **reply))
     return float(reply["wall_seconds"])
 
 
@@ -217,7 +220,7 @@ def repeat(competitor: Competitor) -> None:
     if cell.mode == "infer":
         competitor.repeated = dict(enumerate(inferences(worker, cell), start=1))
         return
-    at = 1 + len(competitor.turns[-1].seconds) if competitor.turns else 0
+    at = competitor.turns[-1].last_step if competitor.turns else 0
     for step in (3, 1) if 0 < at < 3 else (1, 3):  # a step of a large network takes seconds: none more than need be
         if at == 0 or at >= step:
             worker.ask({"do": "start"})

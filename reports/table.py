@@ -295,8 +295,8 @@ def record(result: Result) -> str:
         lines += [f"mark         {mark}" for mark in marks(result)]
         lines.append("round  median s  steps  first step s  build s  busy processors  peak MB  last step's loss")
         for r in result.rounds:
-            loss = r.turns[-1].loss
-            shown = "" if loss is None else f"{loss:.6g} in step {r.last_step}"
+            last = r.turns[-1]
+            shown = "" if last.loss is None else f"{last.loss:.6g} in step {last.last_step}"
             lines.append(
                 f"{r.number:5}  {r.seconds_per_step:8.4f}  {len(r.steps):5}  {r.first_step_seconds:12.3f}  {r.build_seconds:7.2f}"
                 f"  {r.cpu_per_wall:15.2f}  {r.peak_memory_bytes / 1e6:7.0f}  {shown}"

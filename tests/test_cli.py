@@ -151,6 +151,11 @@ def test_two_runs_at_once(stepbench, complaint, tmp_path):
 
 
 BAD = {
+    "a page where nothing can be written": (
+        ("check", "-f", "null", "--html", "/proc/nowhere/proof.html"),
+        "is no folder that can be written to",
+    ),
+    "a picture where nothing can be written": (("plot", "ranking", "-o", "/proc/nowhere/a.svg"), "is no folder that can be written to"),
     "unknown workload": (("run", "-w", "fcn-9"), "unknown workload 'fcn-9'"),
     "unknown framework": (("run", "-f", "caffe9"), "unknown framework 'caffe9'"),
     "unknown variant": (("run", "--variant", "fastest"), "unknown variant 'fastest'"),

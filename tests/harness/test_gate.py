@@ -66,8 +66,9 @@ def test_every_round_carries_its_proof(stepbench):
     assert len(record["rounds"]) == 1
     for found in record["rounds"]:
         assert found["check"]["share_of_bound"] < 0.5
-        losses = {len(turn["seconds"]): turn["loss"] for turn in found["turns"]}
-        assert all(turn["loss"] == losses[len(turn["seconds"])] for turn in found["turns"])
+        assert [turn["last_step"] - len(turn["seconds"]) for turn in found["turns"]] == [2] + [1] * (len(found["turns"]) - 1)
+        losses = {turn["last_step"]: turn["loss"] for turn in found["turns"]}
+        assert all(turn["loss"] == losses[turn["last_step"]] for turn in found["turns"])
         assert len(set(losses.values())) == len(losses) > 1
 
 

@@ -7,7 +7,8 @@ import workloads
 from frameworks.numpy import Reference
 from harness.proof import judge
 from harness.reference import STEPS, coarse, expected
-from workloads.layers import BatchNorm, Conv2d, Dense, ReLU, Residual, Sigmoid
+from workloads import Workload
+from workloads.layers import LSTM, BatchNorm, Conv2d, Dense, ReLU, Residual, Sigmoid
 from workloads.parameters import arrays
 
 TINY = {name: workload for name, workload in workloads.discover().items() if name.endswith("-tiny")}
@@ -203,6 +204,21 @@ def test_below_float32_faults_are_refused_too(name, precision):
 def test_what_rounding_hides_is_not_proven(name, precision):
     """Where a bound would excuse half the learning rate, nobody is told to be equal."""
     assert "rounding alone moves conv1.weight after step 1 by " in expected(TINY[name], "train", precision).unprovable()
+
+
+def test_a_dead_network_is_not_proven():
+    """Where the ReLU lets nothing through, nobody's gradients can be seen."""
+    dead = Workload("dead", "Dead", (6,), (Dense(5), Sigmoid(), Dense(1), ReLU(), Dense(3), ReLU(), Dense(3)), 2)
+    found = [dead._replace(name=f"dead-{n}") for n in range(20)]  # other numbers, until the single unit is below 0
+    assert any("stand still after step 1: no gradient arrives there" in expected(workload, "train").unprovable() for workload in found)
+
+
+def test_a_parameter_that_stands_still_is_known_exactly():
+    """Of one time step, an LSTM's hidden weights have no gradient: storing them loses nothing."""
+    wanted = expected(Workload("once", "Once", (1, 3), (LSTM(4), Dense(3)), 2, 0.05), "train")
+    assert wanted.unprovable() == ""
+    assert wanted.floors["parameters after step 3", "lstm1.weight_hidden"] == 0.0
+    assert wanted.floors["parameters after step 3", "lstm1.weight_input"] > 0.0
 
 
 @pytest.mark.parametrize(("precision", "given", "kept"), [("bfloat16", 1 + 2**-8, 1.0), ("bfloat16", 1 + 3 * 2**-9, 1 + 2**-7),

@@ -13,7 +13,7 @@ from harness.records import PROTOCOL, Check, Proof, Result, Round, Turn
 from harness.store import Store, StoreProblem
 
 CELL = Cell("fcn-5", "torch", "tuned", "cpu", 2, 64)
-TURN = Turn(0, 1, 0.6, [0.5, 0.25], 2.1, 0.8, 0.7, 0.75, 0.9, 1e-6, 0, 3, 1)
+TURN = Turn(0, 1, 0.6, [0.5, 0.25], 3, 2.1, 0.8, 0.7, 0.75, 0.9, 1e-6, 0, 3, 1)
 
 
 CHECK = Check(1e-6, "loss after step 1", 0.1)

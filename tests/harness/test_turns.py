@@ -74,15 +74,15 @@ def test_a_turn_is_as_many_steps_as_fill_it(tmp_path):
 
 
 def test_every_turn_begins_with_the_initial_parameters(tmp_path):
-    """So a turn's last loss is known: that of the second step after the first turn, of the sixth after those of five steps."""
+    """So a turn's last loss is known: that of the third step after the first turn, of the sixth after those of five steps."""
     (record,) = run_round([null()], (1, 0), None, Pace(laps=3, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
     losses = Reference(workloads.discover()["fcn-5-tiny"], arrays(workloads.discover()["fcn-5-tiny"], 8), "float32")
     wanted = []
     for _ in range(6):
         losses.step(1)
         wanted.append(losses.loss)
-    assert [turn.loss for turn in record.turns] == [wanted[1], wanted[5], wanted[5]]
-    assert record.last_step == 6
+    assert [turn.last_step for turn in record.turns] == [3, 6, 6]
+    assert [turn.loss for turn in record.turns] == [wanted[2], wanted[5], wanted[5]]
 
 
 def test_affinity_and_threads_are_set_before_the_framework_loads(tmp_path):

@@ -32,7 +32,7 @@ def result(framework, threads, rounds, variant="default", part=0, **fields):
             s * 3,
             CHECK,
             10**9,
-            [Turn(0, 0, s, [s, s], 2.1, 2 * s, 2 * s * threads, 2 * s * threads, 2 * s, 0.0, 0, 0, 0)],
+            [Turn(0, 0, s, [s, s], 3, 2.1, 2 * s, 2 * s * threads, 2 * s * threads, 2 * s, 0.0, 0, 0, 0)],
         )
         for n, s in enumerate(rounds, start=1)
     )
