@@ -44,7 +44,7 @@ class Gate:
     logs: Path
     oracle: Oracle
     most_threads: dict[Cell, int]
-    """Of cells that differ in nothing else: those with the most start over at their end."""
+    """Of cells that differ in nothing else: those with the most repeat their first steps at their end."""
 
     def losses(self, cell: Cell, parameter_count: int, losses: dict[int, float]) -> str:
         """What is wrong with a network's losses by step, as far as they are known; empty if nothing is."""

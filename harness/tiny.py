@@ -14,7 +14,7 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness import host, kept, proof, reference
-from harness.launcher import Launch, Worker, WorkerFailed, log_tail
+from harness.launcher import WORKER, Launch, Worker, WorkerFailed, log_tail
 from harness.oracle import Oracle
 from harness.records import Proof, plain
 from harness.turns import SIDE_BY_SIDE
@@ -83,11 +83,11 @@ class TinyProofs:
         return {name: Cell(name, framework, variant, device, threads, known[name].mini_batch, precision, mode) for name in networks}
 
     def _file(self, tiny: Cell) -> Path:
-        """Where its proof is kept: what it depends on is in the name, those who judge it included."""
-        judges = hashlib.sha256(b"".join(Path(str(module.__file__)).read_bytes() for module in (proof, reference))).hexdigest()
-        digest = self.oracle.digest(
-            tiny, self.launch(tiny).environment, tiny.framework, variant=tiny.variant, threads=tiny.threads, judges=judges
-        )
+        """Where its proof is kept: what it depends on is in the name, the worker and those who judge included."""
+        sources = (WORKER, Path(proof.__file__), Path(reference.__file__))
+        judges = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
+        more = {"variant": tiny.variant, "threads": tiny.threads, "judges": judges}
+        digest = self.oracle.digest(tiny, self.launch(tiny).environment, tiny.framework, **more)
         return kept.place("tiny", f"{tiny.workload}-{tiny.framework}-{tiny.variant}-{digest}")
 
     def _begin(self, cell: Cell) -> Worker | None:
