@@ -96,8 +96,8 @@ class Step:
         raise NotImplementedError
 
     def start(self, arrays: Any) -> None:
-        """Put the initial parameters and statistics in place: the next step is the first. Called ahead of every turn; `build`
-        does so too."""
+        """Put the initial parameters and statistics in place: the next step is the first. In training it is called ahead of
+        every turn but the first; `build` does so too."""
         raise NotImplementedError
 
     def read(self, what: str) -> Any:

@@ -65,7 +65,7 @@ class Network:
     def __init__(self, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
         import mxnet
 
-        self.mxnet = mxnet
+        self.mxnet, self.threads = mxnet, cell.threads
         self.set_threads(1)  # or copying arrays gives this thread an OpenMP team: too many then, each spins less at barriers
         self.nodes = trace(workload)
         self.training = cell.mode == "train"
@@ -73,11 +73,12 @@ class Network:
         self.model.initialize(mxnet.init.Zero())
         self.parameters, self.statistics = named(self.nodes, self.model)
         self.start(arrays)
+        self.set_threads(1)
         sequence = arrays.labels.ndim == 2
         self.swap = sequence and bool(settings.get("time_major"))
         turned = (array.swapaxes(0, 1) if self.swap else array for array in (arrays.input, arrays.labels))
         self.input, self.labels = (mxnet.nd.array(array, dtype="float32") for array in turned)
-        self.set_threads(cell.threads)
+        self.set_threads(self.threads)
         self.criterion = mxnet.gluon.loss.SoftmaxCrossEntropyLoss(batch_axis=1 if self.swap else 0)
         self.loss: Any = None
         self.logits: Any = None
@@ -96,9 +97,12 @@ class Network:
 
     def start(self, arrays: Arrays) -> None:
         self.initial, self.steps = arrays.statistics, 0
+        self.set_threads(1)  # as above
         for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
             for name, parameter in mine.items():
                 parameter.set_data(self.mxnet.nd.array(given[name]))
+        self.mxnet.nd.waitall()
+        self.set_threads(self.threads)
 
     def set_threads(self, n: int) -> None:
         self.mxnet.base.check_call(self.mxnet.base._LIB.MXSetNumOMPThreads(n))
@@ -109,7 +113,7 @@ class Network:
                 self.train()
             else:
                 self.logits = self.model(self.input)
-            self.mxnet.nd.waitall()
+        self.mxnet.nd.waitall()
 
     def train(self) -> None:
         """The loss is each sample's; its sum is differentiated, and the update divides by the number of samples."""

@@ -53,7 +53,7 @@ class Gate:
     def repeats(self, cell: Cell) -> bool:
         """Once for a cell with the most threads of its kind; in inference always, since the same logits come again and again."""
         most = cell.threads >= self.most_threads.get(cell._replace(threads=0), 0)
-        return cell.mode == "infer" or (most and not _known(self._proven(cell)))
+        return cell.mode == "infer" or (most and not self._known(cell))
 
     def prove_full_size(self, cell: Cell, proof_: Proof) -> Proof | Failed:
         """The full-size network by itself, with nothing timed: parameter count, losses, norms after one and three steps."""
@@ -82,12 +82,30 @@ class Gate:
         digest = self.oracle.digest(cell, self.launch(cell).environment, cell.framework, variant=cell.variant, threads=cell.threads)
         return kept.place("proven", f"{cell.workload}-{cell.framework}-{cell.variant}-{digest}")
 
+    def _known(self, cell: Cell) -> dict[int, Readings]:
+        """Readings of a cell's first steps, as kept; none where there are not all of them, or what was kept may not hold any more."""
+
+        def read(data: Any) -> dict[int, Readings]:
+            return {int(step): Readings.of(found) for step, found in data.items()}
+
+        found = (kept.get(self._proven(cell), read) or {}) if self.oracle.keeps(self.launch(cell)) else {}
+        wanted = self.oracle.expect(cell).exact[0]
+        whole = all(r.norms.keys() == wanted.norms.keys() and r.statistics.keys() == wanted.statistics.keys() for r in found.values())
+        return found if whole and found.keys() == PROVEN_STEPS and not any(r.missing() for r in found.values()) else {}
+
     def at_the_end(self, competitors: Sequence[Competitor]) -> None:
         """Judges all that have been measured, when every worker has ended."""
         steps = max((turn.last_step for c in competitors for turn in c.turns), default=0)
+        try:
+            for cell in {c.launch.cell.contest: c.launch.cell for c in competitors}.values():
+                self.oracle.expect(cell, steps)
+        except WorkerFailed as failure:  # it is the same one's for all of them
+            for competitor in competitors:
+                competitor.fail(failure)
+            return
         for competitor in competitors:
             try:
-                self._judge(competitor, self.oracle.expect(competitor.launch.cell, steps))
+                self._judge(competitor, self.oracle.expect(competitor.launch.cell))
             except WorkerFailed as failure:
                 competitor.fail(failure)
 
@@ -100,7 +118,7 @@ class Gate:
         reason = reason or limit.impossible(cell, step, self.oracle.products(cell), self.logs / "limit.log")
         if reason:
             raise WorkerFailed("unequal", reason)
-        if competitor.repeated.keys() == PROVEN_STEPS and not _known(self._proven(cell)):
+        if competitor.repeated.keys() == PROVEN_STEPS and not self._known(cell):
             kept.put(self._proven(cell), {step: asdict(found) for step, found in competitor.repeated.items()})
         checks = [check for check, _ in found]
         largest = max(checks, key=lambda check: check.error)
@@ -117,7 +135,7 @@ class Gate:
         for step, loss in dict.fromkeys((turn.last_step, turn.loss) for turn in turns):
             yield step, Readings(loss, {})
         yield turns[-1].last_step, last
-        yield from {**_known(self._proven(cell)), **competitor.repeated}.items()
+        yield from {**self._known(cell), **competitor.repeated}.items()
 
 
 def most_threads(cells: Sequence[Cell]) -> dict[Cell, int]:
@@ -142,13 +160,3 @@ def _conditions(competitor: Competitor) -> str:
     if cpu / looked > threads + SPARE_THREADS:
         return f"kept {cpu / looked:.2f} processors busy, more than its {threads} thread(s)"
     return ""
-
-
-def _known(file: Path) -> dict[int, Readings]:
-    """Readings after the proven steps, as kept; none where they are not."""
-
-    def read(data: Any) -> dict[int, Readings]:
-        return {int(step): Readings(**found) for step, found in data.items()}
-
-    found = kept.get(file, read) or {}
-    return found if found.keys() == PROVEN_STEPS and not any(reading.missing() for reading in found.values()) else {}

@@ -24,7 +24,7 @@ def output_option(*flags: str, **more: Any) -> Callable[..., Any]:
 
     def writable(context: click.Context, parameter: click.Parameter, file: str | None) -> str | None:
         folder = Path(file or ".").absolute().parent
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+        if file is not None and not Path(file).exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise click.BadParameter(f"{folder} is no folder that can be written to")
         return file
 

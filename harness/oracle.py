@@ -5,6 +5,7 @@ The reference is the framework that computes float64 fastest here, itself proven
 
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import frameworks.numpy
+import harness
 import workloads
 from frameworks import Cell
 from harness import environments, host, kept, limit, proof
@@ -129,15 +131,22 @@ class Oracle:
             self.watch.tick()
         return tuple(found)
 
+    def keeps(self, how: Launch) -> bool:
+        """Whether a digest tells all that a framework's results depend on: not what an adapter of the user's own imports, nor
+        what becomes of an interpreter of the user's own."""
+        own = Path(how.modules["framework_file"]).parent != Path(frameworks.__file__).parent
+        return not own and how.environment.folder is not None
+
     def digest(self, cell: Cell, environment: Environment, framework: str, **more: Any) -> str:
-        """Changes whenever a full-size result may: network, numbers, adapter, environment, processor."""
+        """Changes whenever a result may: network, numbers, adapter, worker, judges, environment, processor."""
         workload = workloads.discover()[cell.workload]
         module = frameworks.discover()[framework]
-        packages = [Path(str(package.__file__)).parent for package in (workloads, frameworks)]
+        packages = [Path(str(package.__file__)).parent for package in (workloads, frameworks, harness)]
         files = [Path(str(module.__file__)), *(file for folder in packages for file in sorted(folder.glob("*.py")))]
         sources = b"".join(file.read_bytes() for file in files)
         known = [FORMAT, SEED, SCATTER, repr(workload._replace(tiny=None)), cell.mini_batch, cell.mode, cell.precision]
         known += [framework, repr(module.framework), environment.digest, host.facts()["processor"], sorted(more.items())]
+        known += [os.environ.get("LD_LIBRARY_PATH", "")]
         return hashlib.sha256(json.dumps(known).encode() + sources).hexdigest()[:16]
 
     def products(self, cell: Cell) -> Iterator[Launch]:

@@ -158,7 +158,8 @@ class Expected:
             after = reading.partition(" ")[2]
             still = [name for name, array in arrays_.items() if name in self.start and numpy.array_equal(array, self.start[name])]
             if reading.startswith("parameters") and 2 * len(still) > len(arrays_):
-                return f"{', '.join(still[:3])} and others, more than half of all, stand still {after}: no gradient arrives there"
+                few = ", ".join(still[:3])
+                return f"{few} and others, more than half of all, stand still {after}: no gradient, or too small a learning rate"
             for name, array in arrays_.items():
                 if not numpy.all(numpy.isfinite(array)):
                     return f"{name} {after} is no finite number, in float64 either: a smaller learning rate may help"

@@ -4,17 +4,15 @@ One process proves all networks of a variant, while the next one imports its fra
 again before anything changes that it depends on. What it does not know: what becomes of a cell that is not equal.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import frameworks
 import workloads
 from frameworks import Cell
-from harness import host, kept, proof, reference
-from harness.launcher import WORKER, Launch, Worker, WorkerFailed, log_tail
+from harness import host, kept, proof
+from harness.launcher import Launch, Worker, WorkerFailed, log_tail
 from harness.oracle import Oracle
 from harness.records import Proof, plain
 from harness.turns import SIDE_BY_SIDE
@@ -50,10 +48,8 @@ class TinyProofs:
             key = (cell.framework, cell.variant, cell.device, cell.precision, cell.mode)
             wanted.setdefault(key, {}).setdefault(name, []).append(cell)
         for key, networks in list(wanted.items()):
-            # what an adapter of the user's own imports, no digest knows
-            own = Path(str(frameworks.discover()[key[0]].__file__)).parent != Path(frameworks.__file__).parent
             for name, tiny in self._tiny_cells(key, networks).items():
-                known = None if anew or own else kept.get(self._file(tiny), Proof.of)
+                known = None if anew else self._known(tiny)
                 if known is not None:
                     for cell in networks.pop(name):
                         yield cell, known
@@ -83,12 +79,14 @@ class TinyProofs:
         return {name: Cell(name, framework, variant, device, threads, known[name].mini_batch, precision, mode) for name in networks}
 
     def _file(self, tiny: Cell) -> Path:
-        """Where its proof is kept: what it depends on is in the name, the worker and those who judge included."""
-        sources = (WORKER, Path(proof.__file__), Path(reference.__file__))
-        judges = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
-        more = {"variant": tiny.variant, "threads": tiny.threads, "judges": judges}
-        digest = self.oracle.digest(tiny, self.launch(tiny).environment, tiny.framework, **more)
+        """Where its proof is kept."""
+        digest = self.oracle.digest(tiny, self.launch(tiny).environment, tiny.framework, variant=tiny.variant, threads=tiny.threads)
         return kept.place("tiny", f"{tiny.workload}-{tiny.framework}-{tiny.variant}-{digest}")
+
+    def _known(self, tiny: Cell) -> Proof | None:
+        """Its proof, if there is one that still holds."""
+        found = kept.get(self._file(tiny), Proof.of) if self.oracle.keeps(self.launch(tiny)) else None
+        return found if found is not None and found.equal else None
 
     def _begin(self, cell: Cell) -> Worker | None:
         """A worker that imports its framework; None if it cannot even start, which its proof will say."""
@@ -118,6 +116,8 @@ class TinyProofs:
                     found = proof.prove_tiny(worker, self.launch(cell), workloads.discover()[name])
                     if found.equal:
                         kept.put(self._file(cell), plain(found))
+                    else:
+                        self._file(cell).unlink(missing_ok=True)  # it was equal once
                     yield name, found
                 except WorkerFailed as failure:
                     if worker is not None:

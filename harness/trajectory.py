@@ -48,6 +48,16 @@ class Readings:
     statistics: dict[str, float | None] = field(default_factory=dict)
     """The same of the running statistics of batch norm."""
 
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """As read back. Raises ValueError, TypeError or KeyError for anything else."""
+
+        def number(value: Any) -> float | None:
+            return None if value is None else float(value)
+
+        norms, statistics = ({str(name): number(value) for name, value in data[key].items()} for key in ("norms", "statistics"))
+        return cls(number(data["loss"]), norms, statistics)
+
     def values(self) -> Iterator[tuple[str, float | None]]:
         """All of them by name."""
         if self.loss is not None:
@@ -120,9 +130,12 @@ class Trajectory:
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
-        """As read back."""
-        exact, rounded = (tuple(Readings(**step) for step in data[key]) for key in ("exact", "rounded"))
-        return cls(data["parameter_count"], exact, rounded)
+        """As read back. Raises ValueError, TypeError or KeyError for anything else."""
+        exact, rounded = (tuple(Readings.of(step) for step in data[key]) for key in ("exact", "rounded"))
+        names = [(*step.norms, *step.statistics) for step in (*exact, *rounded)]
+        if len(exact) != len(rounded) or not names or any(some != names[0] for some in names):
+            raise ValueError("not a trajectory")
+        return cls(int(data["parameter_count"]), exact, rounded)
 
 
 def _errors(exact: Readings, found: dict[str, float | None]) -> dict[str, float]:

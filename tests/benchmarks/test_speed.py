@@ -64,7 +64,7 @@ class Measured:
         self.worker.pause()
 
     def turn(self, n):
-        self.worker.send({"do": "steps", "n": n, "mode": "train"})
+        self.worker.send({"do": "steps", "n": n, "read": "loss"})
         self.worker.resume()
         seconds = self.worker.receive()["seconds"]
         self.worker.pause()

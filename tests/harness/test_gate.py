@@ -9,8 +9,12 @@ import pytest
 from harness import limit
 from harness.launcher import WorkerFailed
 from harness.worker import distance
+from workloads import discover, flatten, trace
 
 RUN = ("run", "--suite", "tiny", "-w", "resnet-tiny", "-f", "null,numpy", "-t", "1", "--rounds", "1", "--json")
+
+
+PARAMETERS = [name for node in flatten(trace(discover()["resnet-tiny"])) for name in node.parameters]
 
 
 @pytest.fixture
@@ -49,10 +53,14 @@ def test_full_size_results_are_kept_by_what_they_depend_on(stepbench, cache):
     assert files() == first
     for file in tiny:
         file.write_text("{}")  # somebody's mistake
+    for file in proven:
+        file.write_text('{"1": {"loss": null, "norms": {}, "statistics": {}}, "3": {"loss": "x", "norms": [], "statistics": {}}}')
     other = stepbench(*RUN, "--variant", "default", "--batch", "3", **variables)
     assert other.returncode == 0, other.stdout
     assert [len(found) for found in files().values()] == [2, 2, 4]
     assert "proving equal work" in other.stderr
+    assert stepbench(*RUN, "--variant", "default", **variables).returncode == 0
+    assert [set(json.loads(file.read_text())["1"]["norms"]) for file in proven] == [set(PARAMETERS)] * 2
     checked = stepbench("check", "-w", "resnet-tiny", "-f", "null,numpy", "--variant", "default", **variables)
     assert "proving equal work" in checked.stderr
     for cell in json.loads(warm.stdout):

@@ -78,7 +78,14 @@ def test_it_is_kept(tmp_path):
     assert kept.get(file, Trajectory.of) is None
     kept.put(file, TRAJECTORY.to_json())
     assert kept.get(file, Trajectory.of) == TRAJECTORY
-    for wrong in ("{", "[]", "3", "null", '{"parameter_count": 7, "exact": [], "rounded": 5}'):
+    for wrong in (
+        "{",
+        "[]",
+        "3",
+        "null",
+        '{"parameter_count": 7, "exact": [], "rounded": 5}',
+        '{"parameter_count": 7, "exact": [], "rounded": []}',
+    ):
         file.write_text(wrong)
         assert kept.get(file, Trajectory.of) is None
 

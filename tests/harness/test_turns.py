@@ -116,7 +116,7 @@ def test_a_worker_that_hangs_is_given_up_and_killed(tmp_path):
     worker.ask(worker.launch.message([]))
     begin = time.monotonic()
     with pytest.raises(WorkerFailed, match="timeout: no answer within 2 s"):
-        worker.ask({"do": "steps", "n": 1, "mode": "train"})
+        worker.ask({"do": "steps", "n": 1, "read": "loss"})
     assert 1.9 < time.monotonic() - begin < 4
     worker.end()
     assert not psutil.pid_exists(worker.process.pid)
@@ -126,7 +126,7 @@ def test_a_worker_killed_from_outside_during_its_turn(tmp_path):
     """kill -9 is a crash with its signal's name."""
     worker = Worker(null("hangs"), tmp_path / "log")
     worker.ask(worker.launch.message([]))
-    worker.send({"do": "steps", "n": 1, "mode": "train"})
+    worker.send({"do": "steps", "n": 1, "read": "loss"})
     os.kill(worker.process.pid, signal.SIGKILL)
     with pytest.raises(WorkerFailed, match="crashed: ended by signal SIGKILL"):
         worker.receive()
