@@ -1,12 +1,11 @@
 """The measuring loop: one round of competitors that take turns, so that whatever the machine does hits all of them alike.
 
 Fresh workers are started side by side: built, and one step, which traces and compiles. Then they stand still (SIGSTOP)
-unless it is their turn: an idle worker that only blocks can still spin in a thread pool. A turn begins with the initial
-parameters (the first one goes on from the first step), so that whatever it measures is a step of which the loss is known, and
-with one step that is not measured: caches
-are cold, and memory that a framework gives back between steps costs more to get again after a pause (measured on a virtual
-machine: 1.1 s for that step, .68 s for those that follow, JAX on FCN-5). The order of a lap is drawn from a logged seed and
-reversed in the next lap (ABBA), so that a drift cancels.
+unless it is their turn: an idle worker that only blocks can still spin in a thread pool. In training a turn begins with the
+initial parameters (the first one goes on from the first step), so that its losses are known beforehand; and always with one
+step that is not measured: caches are cold, and memory that a framework gives back between steps costs more to get again after
+a pause (measured on a virtual machine: 1.1 s for that step, .68 s for those that follow, JAX on FCN-5). The order of a lap is
+drawn from a logged seed and reversed in the next lap (ABBA), so that a drift cancels.
 """
 
 import datetime
