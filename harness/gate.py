@@ -50,6 +50,10 @@ class Gate:
         """What is wrong with a network's losses by step, as far as they are known; empty if nothing is."""
         return self.oracle.expect(cell).failure(parameter_count, losses)
 
+    def reach(self, cell: Cell) -> int:
+        """How far a turn may go: to the last step of which the loss is known."""
+        return self.oracle.expect(cell).reach
+
     def repeats(self, cell: Cell) -> bool:
         """Once for a cell with the most threads of its kind; in inference always, since the same logits come again and again."""
         most = cell.threads >= self.most_threads.get(cell._replace(threads=0), 0)
@@ -95,14 +99,6 @@ class Gate:
 
     def at_the_end(self, competitors: Sequence[Competitor]) -> None:
         """Judges all that have been measured, when every worker has ended."""
-        steps = max((turn.last_step for c in competitors for turn in c.turns), default=0)
-        try:
-            for cell in {c.launch.cell.contest: c.launch.cell for c in competitors}.values():
-                self.oracle.expect(cell, steps)
-        except WorkerFailed as failure:  # it is the same one's for all of them
-            for competitor in competitors:
-                competitor.fail(failure)
-            return
         for competitor in competitors:
             try:
                 self._judge(competitor, self.oracle.expect(competitor.launch.cell))

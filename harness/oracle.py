@@ -33,15 +33,12 @@ REFERENCES = (("torch", "tuned"), ("jax", "tuned"))
 PyTorch, JAX and NumPy: ResNet-50 7.2, 13.7, 13; AlexNet 1.45, 1.7, 3; FCN-5 .9, .7, 1; LSTM-32 .75, .7, .7. Each is itself
 proven against NumPy's float64 on the tiny network first."""
 
-INFERENCES = 2
-"""In inference, the logits of the network at its start, and with other parameters."""
-
 OWN = Environment("numpy", Path(sys.executable), None, f"numpy-{metadata.version('numpy')}", "the harness's own", {}, "")
 
 
 FOLLOWED = 2.0
-"""A reference is followed for so many seconds of float64, and three steps, at least: as far as a turn of half a second goes in
-float32. Where it turns out that a turn went further, it is followed again."""
+"""A reference is followed for so many seconds of float64, and three steps at least: about as far as a turn of half a second goes
+in float32. No turn goes farther."""
 
 
 @dataclass
@@ -53,21 +50,19 @@ class Oracle:
     trajectories: dict[Cell, Trajectory] = field(default_factory=dict)
     """By contest."""
 
-    def expect(self, cell: Cell, steps: int = 0) -> Trajectory:
-        """So many first steps of a cell's network, or more, computed once for each reference and machine. Raises WorkerFailed."""
-        steps = INFERENCES if cell.mode == "infer" else max(steps, max(STEPS))
-        known = self.trajectories.get(cell.contest)
-        if known is not None and len(known.exact) >= steps:
-            return known
+    def expect(self, cell: Cell) -> Trajectory:
+        """The first steps of a cell's network, computed once for each reference and machine. Raises WorkerFailed."""
+        if cell.contest in self.trajectories:
+            return self.trajectories[cell.contest]
         workload = workloads.discover()[cell.workload]
         problem = WorkerFailed("crashed", "nobody can compute it")
         for reference in self._references(cell):
             digest = self.digest(cell, reference.environment, reference.cell.framework)
             file = kept.place("expected", f"{workload.name}-{digest}")
             known = kept.get(file, Trajectory.of)
-            if known is None or min(len(known.exact), len(known.rounded)) < steps:
+            if known is None:
                 try:
-                    known = self._follow(reference, workload, cell, steps)
+                    known = self._follow(reference, workload, cell)
                 except WorkerFailed as failure:
                     problem = failure
                     self.watch.say(f"{reference.cell.framework} cannot be the reference of {workload.title}: {failure.reason}")
@@ -91,7 +86,7 @@ class Oracle:
                 yield launch(exact._replace(framework=name, variant=variant), found, **limits)
         yield launch(exact._replace(framework="numpy", variant="default"), OWN, **limits)
 
-    def _follow(self, reference: Launch, workload: Workload, cell: Cell, steps: int) -> Trajectory:
+    def _follow(self, reference: Launch, workload: Workload, cell: Cell) -> Trajectory:
         """Runs a reference in float64 and then, as far, in the cell's precision, its input moved. Raises WorkerFailed."""
         arrays(workload, cell.mini_batch, cache=reference.arrays)
         exact, rounded = (replace(reference, cell=reference.cell._replace(precision=p)) for p in ("float64", cell.precision))
@@ -102,7 +97,7 @@ class Oracle:
             workers[1].send({**rounded.message(host.layout(rounded.cell.threads)), "scatter": SCATTER})  # builds meanwhile
             self._prove(workers[0], exact, workload)
             workers[0].ask(exact.message(host.layout(exact.cell.threads)))
-            found = self._steps(workers[0], exact, steps, FOLLOWED)
+            found = self._steps(workers[0], exact, max(STEPS), FOLLOWED)
             workers.pop(0).end()
             workers[0].receive()
             return Trajectory(cost.parameter_count(workload), found, self._steps(workers[0], rounded, len(found)))

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from harness.proof import weigh
 from harness.records import Check
+from harness.reference import STEPS
 
 SCATTER = 2.0**-16
 """For the floor, the reference's input is moved by up to this share. Convolutions differ by as much between algorithms, and a
@@ -24,6 +25,9 @@ MARGIN = 10.0
 
 LEAST = 2.0**-20
 """Least floor of a relative error: float32 keeps 24 bits; sums over a batch and a logarithm cost the last few."""
+
+KNOWN = 0.1
+"""A loss of which the bound is larger is not known: small steps have grown apart that were equal but for rounding."""
 
 MOST = 0.9
 """No floor excuses more than this: a parameter that stands still is off by 1."""
@@ -83,6 +87,16 @@ class Trajectory:
     """From step 1 on, in float64."""
     rounded: tuple[Readings, ...]
     """The same in the cell's precision."""
+
+    @property
+    def reach(self) -> int:
+        """The last step at which the loss is still known, which rounding hides sooner or later; three at least."""
+        worst = LEAST
+        for step, (exact, rounded) in enumerate(zip(self.exact, self.rounded, strict=True), start=1):
+            worst = max(worst, 0.0 if exact.loss is None else relative(rounded.loss, exact.loss))
+            if step > max(STEPS) and not MARGIN * worst <= KNOWN:
+                return step - 1
+        return len(self.exact)
 
     def check(self, step: int, found: Readings) -> tuple[Check, str]:
         """What a network has shown after a step, against what it must show; and in words what is wrong with it, if anything is."""

@@ -38,7 +38,7 @@ class Pace:
     seconds: float = 5.0
     """Laps go on until their turns have taken this long."""
     turn_seconds: float = 0.5
-    """A turn measures as many steps as fill this, at least one and at most `MOST_STEPS`."""
+    """A turn measures as many steps as fill this, at least one, and at most as many as have a loss that is known."""
 
 
 MOST_STEPS = 64
@@ -51,6 +51,9 @@ class Judge(Protocol):
     def losses(self, cell: Cell, parameter_count: int, losses: dict[int, float]) -> str:
         """What is wrong with a network's losses by step, as far as they are known; empty if nothing is. Called while workers
         stand still or start."""
+
+    def reach(self, cell: Cell) -> int:
+        """The last step to which a turn may go, three at least."""
 
     def repeats(self, cell: Cell) -> bool:
         """Whether a process is to repeat its first steps at its end."""
@@ -189,7 +192,8 @@ def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge
     if lap and cell.mode == "train":
         worker.ask({"do": "start"})
     settling = worker.ask(_warm_up(cell))
-    n = 1 if lap == 0 else min(MOST_STEPS, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
+    most = judge.reach(cell) - first if judge and cell.mode == "train" else MOST_STEPS
+    n = 1 if lap == 0 else min(most, MOST_STEPS, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
     reply = worker.ask({"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None})
     worker.pause()
     losses = dict(zip((first, first + n), (*settling["losses"], *reply.pop("losses")), strict=False))

@@ -120,7 +120,7 @@ def test_a_reference_that_fails_is_replaced(monkeypatch, tmp_path):
     cell = Cell("fcn-5-tiny", "null", mini_batch=8)
     made = Trajectory(1, (Readings(1.0, {}),) * 9, (Readings(1.0, {}),) * 9)
 
-    def follow(reference, workload, cell, steps):
+    def follow(reference, workload, cell):
         if reference.cell.framework != "numpy":
             raise WorkerFailed("crashed", "no such luck")
         return made

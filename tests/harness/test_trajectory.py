@@ -72,6 +72,16 @@ def test_first_losses_while_it_is_timed():
     assert "nan" in TRAJECTORY.failure(7, {1: math.nan})
 
 
+def test_how_far_a_loss_is_known():
+    """As long as its bound is a tenth at most; three steps in any case, and all of an inference."""
+    exact = readings(*[(1.0, 1.0, 1.0, 1.0)] * 6)
+    grown = readings(*[(1.0 + 10**-n, 1.0, 1.0, 1.0) for n in (6, 5, 4, 3, 1, 3)])
+    assert Trajectory(7, exact, grown).reach == 4
+    assert Trajectory(7, exact, grown[::-1]).reach == 3
+    assert Trajectory(7, exact, exact).reach == 6
+    assert Trajectory(7, (Readings(None, {"logits": 1.0}),), (Readings(None, {"logits": 1.1}),)).reach == 1
+
+
 def test_it_is_kept(tmp_path):
     """As it was; a file that holds anything else counts as none."""
     file = tmp_path / "expected" / "net.json"
