@@ -4,7 +4,8 @@ Its engine is asynchronous: a step ends with waitall. Its RNN has two biases per
 the biased running variance; both are brought to the contract here.
 """
 
-from typing import Any, Dict, Tuple
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, Tuple
 
 from frameworks import ALLOCATOR, Build, Cell, Framework, Unsupported, Variant
 from workloads import Node, Workload, flatten, trace
@@ -66,19 +67,17 @@ class Network:
         import mxnet
 
         self.mxnet, self.threads = mxnet, cell.threads
-        self.set_threads(1)  # or copying arrays gives this thread an OpenMP team: too many then, each spins less at barriers
         self.nodes = trace(workload)
         self.training = cell.mode == "train"
         self.model = network(self.nodes, settings)
-        self.model.initialize(mxnet.init.Zero())
-        self.parameters, self.statistics = named(self.nodes, self.model)
-        self.start(arrays)
-        self.set_threads(1)
         sequence = arrays.labels.ndim == 2
         self.swap = sequence and bool(settings.get("time_major"))
-        turned = (array.swapaxes(0, 1) if self.swap else array for array in (arrays.input, arrays.labels))
-        self.input, self.labels = (mxnet.nd.array(array, dtype="float32") for array in turned)
-        self.set_threads(self.threads)
+        with self.one_thread():
+            self.model.initialize(mxnet.init.Zero())
+            turned = (array.swapaxes(0, 1) if self.swap else array for array in (arrays.input, arrays.labels))
+            self.input, self.labels = (mxnet.nd.array(array, dtype="float32") for array in turned)
+        self.parameters, self.statistics = named(self.nodes, self.model)
+        self.start(arrays)
         self.criterion = mxnet.gluon.loss.SoftmaxCrossEntropyLoss(batch_axis=1 if self.swap else 0)
         self.loss: Any = None
         self.logits: Any = None
@@ -97,10 +96,16 @@ class Network:
 
     def start(self, arrays: Arrays) -> None:
         self.initial, self.steps = arrays.statistics, 0
-        self.set_threads(1)  # as above
-        for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
-            for name, parameter in mine.items():
-                parameter.set_data(self.mxnet.nd.array(given[name]))
+        with self.one_thread():
+            for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
+                for name, parameter in mine.items():
+                    parameter.set_data(self.mxnet.nd.array(given[name]))
+
+    @contextmanager
+    def one_thread(self) -> Iterator[None]:
+        """For copying arrays: else Python's thread gets an OpenMP team of its own, and of too many each spins less at barriers."""
+        self.set_threads(1)
+        yield
         self.mxnet.nd.waitall()
         self.set_threads(self.threads)
 

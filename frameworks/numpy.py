@@ -35,16 +35,16 @@ framework = Framework(
     },
 )
 
-DTYPES = {"float32": "float32", "float64": "float64"}
+PRECISIONS = ("float32", "float64")
 
 
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Reference":
     """A step in float32, or in float64 as the oracle."""
     if cell.device != "cpu":
         raise Unsupported("NumPy runs on the CPU only")
-    if cell.precision not in DTYPES:
+    if cell.precision not in PRECISIONS:
         raise Unsupported("NumPy has no {} matrix product".format(cell.precision))
-    return Reference(workload, arrays, DTYPES[cell.precision], training=cell.mode == "train")
+    return Reference(workload, arrays, cell.precision, training=cell.mode == "train")
 
 
 class Reference:

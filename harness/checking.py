@@ -60,7 +60,7 @@ def check(
         session.prove(anew=True)
         if full_size:
             session.prove_full_size()
-    found = [r.but(status="ok") if r.proof and r.proof.equal else r for r in session.results.values()]
+    found = [r.but(status="ok") if r.proof and r.proof.equal and not r.settled() else r for r in session.results.values()]
     matrix = report.make(found)
     if as_json:
         print_json(found)

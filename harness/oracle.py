@@ -63,6 +63,8 @@ class Oracle:
             if known is None:
                 try:
                     known = self._follow(reference, workload, cell)
+                except MemoryError as error:
+                    raise WorkerFailed("out-of-memory", str(error)) from error
                 except WorkerFailed as failure:
                     problem = failure
                     self.watch.say(f"{reference.cell.framework} cannot be the reference of {workload.title}: {failure.reason}")
@@ -89,21 +91,17 @@ class Oracle:
     def _follow(self, reference: Launch, workload: Workload, cell: Cell) -> Trajectory:
         """Runs a reference in float64 and then, as far, in the cell's precision, its input moved. Raises WorkerFailed."""
         arrays(workload, cell.mini_batch, cache=reference.arrays)
-        exact, rounded = (replace(reference, cell=reference.cell._replace(precision=p)) for p in ("float64", cell.precision))
-        workers: list[Worker] = []
+        rounded = replace(reference, cell=reference.cell._replace(precision=cell.precision))
+        cpus = host.layout(reference.cell.threads)
+        worker = Worker(reference, self.logs / "reference.log")
         try:
-            for how in (exact, rounded):
-                workers.append(Worker(how, self.logs / f"reference-{how.cell.precision}.log"))
-            workers[1].send({**rounded.message(host.layout(rounded.cell.threads)), "scatter": SCATTER})  # builds meanwhile
-            self._prove(workers[0], exact, workload)
-            workers[0].ask(exact.message(host.layout(exact.cell.threads)))
-            found = self._steps(workers[0], exact, max(STEPS), FOLLOWED)
-            workers.pop(0).end()
-            workers[0].receive()
-            return Trajectory(cost.parameter_count(workload), found, self._steps(workers[0], rounded, len(found)))
+            self._prove(worker, reference, workload)
+            worker.ask(reference.message(cpus))
+            found = self._steps(worker, reference, max(STEPS), FOLLOWED)
+            worker.ask({**rounded.message(cpus), "scatter": SCATTER})  # in memory that is there
+            return Trajectory(cost.parameter_count(workload), found, self._steps(worker, rounded, len(found)))
         finally:
-            for worker in workers:
-                worker.end()
+            worker.end()
 
     def _prove(self, worker: Worker, reference: Launch, workload: Workload) -> None:
         """A reference's float64 against NumPy's on the tiny network, if there is one. Raises WorkerFailed."""
@@ -132,6 +130,14 @@ class Oracle:
         own = Path(how.modules["framework_file"]).parent != Path(frameworks.__file__).parent
         return not own and how.environment.folder is not None
 
+    def place(self, kind: str, how: Launch) -> Path | None:
+        """Where what a launch has shown is kept, by variant and threads too; None where it must not be."""
+        if not self.keeps(how):
+            return None
+        cell = how.cell
+        digest = self.digest(cell, how.environment, cell.framework, variant=cell.variant, threads=cell.threads)
+        return kept.place(kind, f"{cell.workload}-{cell.framework}-{cell.variant}-{digest}")
+
     def digest(self, cell: Cell, environment: Environment, framework: str, **more: Any) -> str:
         """Changes whenever a result may: network, numbers, adapter, worker, judges, environment, processor."""
         workload = workloads.discover()[cell.workload]
@@ -147,7 +153,7 @@ class Oracle:
     def products(self, cell: Cell) -> Iterator[Launch]:
         """Ways to measure the machine's limit, the quickest first; never by the cell's own framework if it is a user's."""
         product = limit.of(cell)
-        if cell.device == "cpu" and cell.precision in frameworks.numpy.DTYPES:
+        if cell.device == "cpu" and cell.precision in frameworks.numpy.PRECISIONS:
             yield launch(product._replace(framework="numpy"), OWN, arrays=str(cache_folder() / "arrays"))
         for name, _ in REFERENCES:
             found = environments.find(name, frameworks.discover()[name].framework)

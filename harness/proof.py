@@ -102,9 +102,13 @@ def prove_tiny(worker: Worker, launch: Launch, workload: Workload) -> Proof:
             worker.ask({"do": "read", "what": what, "file": str(file)})
             try:
                 with numpy.load(file) as data:
-                    return dict(data)
+                    arrays = dict(data)
             except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
                 raise WorkerFailed("crashed", f"its arrays cannot be read: {error}") from error
+            wrong = next((name for name, array in arrays.items() if array.dtype.kind not in "fiub"), None)
+            if wrong is not None:
+                raise WorkerFailed("crashed", f"{wrong} holds {arrays[wrong].dtype}, not real numbers")
+            return arrays
 
         for n in range(1, max(STEPS) + 1):
             worker.ask({"do": "steps", "n": 1, "read": None})

@@ -40,7 +40,7 @@ class Turn:
     """Of that step; None in inference."""
     wall_seconds: float
     cpu_seconds: float
-    """Processor time of all threads of the worker during the turn."""
+    """Processor time of all threads of the worker, and of processes that it has started, during the turn."""
     ready_seconds: float
     """How long its threads were running or ready to run, together; 0 where the system does not tell."""
     looked_seconds: float

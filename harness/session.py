@@ -150,10 +150,8 @@ class Session:
         begin, whole = time.monotonic(), not any(self.results[cell].parts(number) for cell in group)
         try:
             self.oracle.expect(group[0])
-        except (WorkerFailed, MemoryError) as error:
-            status: Status = error.status if isinstance(error, WorkerFailed) else "out-of-memory"
-            reason = error.reason if isinstance(error, WorkerFailed) else str(error)
-            self._settle(waiting, status, f"the reference of this network could not be computed: {reason}")
+        except WorkerFailed as failure:
+            self._settle(waiting, failure.status, f"the reference of this network could not be computed: {failure.reason}")
             save([self.results[cell] for cell in waiting])
             return
         crowded_out: set[Cell] = set()

@@ -78,14 +78,14 @@ class TinyProofs:
         known = workloads.discover()
         return {name: Cell(name, framework, variant, device, threads, known[name].mini_batch, precision, mode) for name in networks}
 
-    def _file(self, tiny: Cell) -> Path:
-        """Where its proof is kept."""
-        digest = self.oracle.digest(tiny, self.launch(tiny).environment, tiny.framework, variant=tiny.variant, threads=tiny.threads)
-        return kept.place("tiny", f"{tiny.workload}-{tiny.framework}-{tiny.variant}-{digest}")
+    def _file(self, tiny: Cell) -> Path | None:
+        """Where its proof is kept; None where it must not be."""
+        return self.oracle.place("tiny", self.launch(tiny))
 
     def _known(self, tiny: Cell) -> Proof | None:
         """Its proof, if there is one that still holds."""
-        found = kept.get(self._file(tiny), Proof.of) if self.oracle.keeps(self.launch(tiny)) else None
+        file = self._file(tiny)
+        found = kept.get(file, Proof.of) if file else None
         return found if found is not None and found.equal else None
 
     def _begin(self, cell: Cell) -> Worker | None:
@@ -114,10 +114,11 @@ class TinyProofs:
                         worker.receive()
                     begun = None
                     found = proof.prove_tiny(worker, self.launch(cell), workloads.discover()[name])
-                    if found.equal:
-                        kept.put(self._file(cell), plain(found))
-                    else:
-                        self._file(cell).unlink(missing_ok=True)  # it was equal once
+                    file = self._file(cell)
+                    if file and found.equal:
+                        kept.put(file, plain(found))
+                    elif file:
+                        file.unlink(missing_ok=True)  # it was equal once
                     yield name, found
                 except WorkerFailed as failure:
                     if worker is not None:

@@ -55,8 +55,8 @@ class Judge(Protocol):
     def reach(self, cell: Cell) -> int:
         """The last step to which a turn may go, three at least."""
 
-    def repeats(self, cell: Cell) -> bool:
-        """Whether a process is to repeat its first steps at its end."""
+    def unproven(self, cell: Cell) -> bool:
+        """Whether a process is to show what it is like after its first and third step."""
 
     def at_the_end(self, competitors: "list[Competitor]") -> None:
         """Judges all that have been measured; called when every worker has ended. Sets `check`, or `failure`."""
@@ -70,13 +70,14 @@ class Competitor:
     worker: Worker | None = None
     built: dict[str, Any] = field(default_factory=dict)
     first_step_seconds: float = 0.0
+    first_loss: float | None = None
     turns: list[Turn] = field(default_factory=list)
     last: Readings | None = None
     """After its last turn."""
-    repeated: dict[int, Readings] = field(default_factory=dict)
-    """After its first and third step, made once more at its end."""
-    late_seconds: float | None = None
-    """As a turn has it, of a last step in inference, after which the logits are read; in training a turn reads the loss."""
+    first_steps: dict[int, Readings] = field(default_factory=dict)
+    """After its first and third step; in inference after one with each set of parameters, at its end."""
+    late_seconds: list[float] = field(default_factory=list)
+    """As a turn has it, of more turns in inference, after which the logits are read; in training a turn reads the loss."""
     check: Check | None = None
     peak: int = 0
     failure: WorkerFailed | None = None
@@ -111,6 +112,7 @@ def _stage(competitor: Competitor, judge: Judge | None) -> dict[str, Any] | None
     competitor.first_step_seconds = reply["seconds"][0]
     competitor.peak = reply["peak_memory_bytes"]
     _compare(competitor, dict(enumerate(reply["losses"], start=1)), judge)
+    competitor.first_loss = next(iter(reply["losses"]), None)
     return None
 
 
@@ -184,21 +186,31 @@ def take_turns(
 
 
 def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge | None) -> float:
-    """One turn: the initial parameters, a step that is not measured, then those that are. Gives the seconds that the latter took."""
+    """One turn: the initial parameters, a step that is not measured, then those that are. Gives the seconds that the latter took.
+
+    The first turn is the second and third step: before and after it, what has not been proven yet is read in passing.
+    """
     first = 2 if lap == 0 else 1
     worker, cell = competitor.worker, competitor.launch.cell
     assert worker is not None
+    reads = lap == 0 and cell.mode == "train" and judge is not None and judge.unproven(cell)
+    most = judge.reach(cell) - first if judge and cell.mode == "train" else MOST_STEPS
     worker.resume()
+    if reads:
+        competitor.first_steps[1] = readings(worker, cell, competitor.first_loss)
     if lap and cell.mode == "train":
         worker.ask({"do": "start"})
     settling = worker.ask(_warm_up(cell))
-    most = judge.reach(cell) - first if judge and cell.mode == "train" else MOST_STEPS
     n = 1 if lap == 0 else min(most, MOST_STEPS, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
     reply = worker.ask({"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None})
+    if reads:
+        competitor.first_steps[3] = readings(worker, cell, reply["losses"][0])
     worker.pause()
     losses = dict(zip((first, first + n), (*settling["losses"], *reply.pop("losses")), strict=False))
     _compare(competitor, losses, judge)
-    competitor.peak = max(competitor.peak, settling["peak_memory_bytes"], reply.pop("peak_memory_bytes"))
+    peak = max(settling["peak_memory_bytes"], reply.pop("peak_memory_bytes"))
+    if lap == 0 and not reads:  # an allocator may keep the memory of what was copied later, which is not the step's
+        competitor.peak = max(competitor.peak, peak)
     known = {"settling_seconds": settling["seconds"][0], "last_step": first + n, "loss": losses.get(first + n)}
     competitor.turns.append(Turn(lap=lap, place=place, **known, **reply))
     return float(reply["wall_seconds"])
@@ -210,26 +222,21 @@ def finish(competitor: Competitor, judge: Judge | None) -> None:
     assert worker is not None
     worker.resume()
     if cell.mode == "infer":
-        competitor.late_seconds = worker.ask({"do": "steps", "n": 1, "read": "logits"})["late_seconds"]
+        more = {"do": "steps", "n": len(competitor.turns[-1].seconds), "read": "logits"}
+        competitor.late_seconds = [worker.ask(more)["late_seconds"] for _ in range(2)]
     competitor.last = readings(worker, cell, competitor.turns[-1].loss)
-    if judge and judge.repeats(cell):
-        repeat(competitor)
+    if cell.mode == "infer" and judge and judge.unproven(cell):
+        competitor.first_steps = first_steps(worker, cell)
 
 
-def repeat(competitor: Competitor) -> None:
-    """The first and the third step of a worker, after a turn that may have ended before the third."""
-    worker, cell = competitor.worker, competitor.launch.cell
-    assert worker is not None
+def first_steps(worker: Worker, cell: Cell) -> dict[int, Readings]:
+    """What a network that has just been built shows after its first and third step; in inference, with each set of parameters."""
     if cell.mode == "infer":
-        competitor.repeated = dict(enumerate(inferences(worker, cell), start=1))
-        return
-    at = competitor.turns[-1].last_step if competitor.turns else 0
-    for step in (3, 1) if 0 < at < 3 else (1, 3):  # a step of a large network takes seconds: none more than need be
-        if at == 0 or at >= step:
-            worker.ask({"do": "start"})
-            at = 0
-        competitor.repeated[step] = readings(worker, cell, worker.ask(_warm_up(cell, step - at))["losses"][-1])
-        at = step
+        return dict(enumerate(inferences(worker, cell), start=1))
+    found = {}
+    for step, more in ((1, 1), (3, 2)):
+        found[step] = readings(worker, cell, worker.ask(_warm_up(cell, more))["losses"][-1])
+    return found
 
 
 def inferences(worker: Worker, cell: Cell) -> Iterator[Readings]:

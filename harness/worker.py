@@ -70,9 +70,9 @@ class Worker:
         self.built = None  # free what was built before
         self.arrays = workloads.parameters.arrays(workload, cell.mini_batch, cache=message.get("arrays"))
         loaded = self.clock()
+        if message.get("scatter"):
+            self.arrays = scattered(self.arrays, message["scatter"])
         own = self.arrays._replace(input=numpy.array(self.arrays.input), labels=numpy.array(self.arrays.labels))
-        if message.get("scatter") and own.input.dtype.kind == "f":  # to see how much a rounding of that size matters
-            own.input[...] *= 1 + message["scatter"] * numpy.random.RandomState(0).uniform(-1, 1, own.input.shape)
         self.built = framework.build(workload, cell, own)
         own.input.fill(1)  # whoever reads the host's arrays in a step works on other data from now on
         own.labels.fill(0)
@@ -100,6 +100,7 @@ class Worker:
         """A turn: n steps, each timed by itself from call to fence; then a reading ("loss", "logits" or none) of the last."""
         clock, step = self.clock, self.built.step
         seconds = []
+        others = others_seconds()
         looked = clock()  # the other clocks are read within its time
         before, ready, cpu, begin = usage(), ready_seconds(), time.process_time(), clock()
         for _ in range(message["n"]):
@@ -116,11 +117,12 @@ class Worker:
             step(0)
             found = self.built.read(message["read"]) if message["read"] else None
             late.append(clock() - start)
+        others = max(0.0, others_seconds() - others)  # not before: it takes long enough for an engine to catch up
         return {
             "seconds": seconds,
             "wall_seconds": wall,
-            "cpu_seconds": cpu,
-            "ready_seconds": ready,
+            "cpu_seconds": cpu + others,
+            "ready_seconds": ready + others,
             "looked_seconds": looked,
             "late_seconds": max(0.0, late[0] - late[1]),
             "losses": [float(found)] if message["read"] == "loss" else [],
@@ -141,16 +143,18 @@ class Worker:
 
     def norms(self, message):
         """How far each parameter and statistic has moved from its start, or how large the logits are: Euclidean norms, null for
-        what is missing, misshapen or not finite."""
+        what is missing, misshapen or not finite; and some sums of the logits."""
         if message["mode"] == "infer":
             logits = self.built.read("logits")
-            return {"norms": {"logits": distance(logits, logits.shape, None)}, "statistics": {}}
+            return {"norms": dict(signed_sums(logits), logits=distance(logits, logits.shape, None)), "statistics": {}}
 
         def moved(what):
             found = self.built.read(what)
             return {name: distance(found.get(name), start.shape, start) for name, start in getattr(self.arrays, what).items()}
 
-        return {"norms": moved("parameters"), "statistics": moved("statistics")}
+        found = {"norms": moved("parameters"), "statistics": moved("statistics")}
+        reset_peak_memory()  # copies that were read are not the step's
+        return found
 
     def read(self, message):
         """Arrays go to an .npz file, numbers into the answer."""
@@ -162,6 +166,31 @@ class Worker:
         arrays = found if isinstance(found, dict) else {message["what"]: found}
         numpy.savez(message["file"], **{name: numpy.asarray(array) for name, array in arrays.items()})
         return {"value": None}
+
+
+def scattered(arrays, by):
+    """With another input, to see how much a rounding of that size matters: each value is moved by up to a share; of tokens, each
+    value that an embedding gives for them."""
+    import numpy
+
+    random = numpy.random.RandomState(0)
+
+    def moved(array):
+        return (array * (1 + by * random.uniform(-1, 1, array.shape))).astype(array.dtype)
+
+    if arrays.input.dtype.kind == "f":
+        return arrays._replace(input=moved(arrays.input))
+    tables = {name: moved(array) for name, array in arrays.parameters.items() if name.startswith("embedding")}
+    return arrays._replace(parameters=dict(arrays.parameters, **tables))
+
+
+def signed_sums(logits):
+    """Sums of all logits, with signs drawn at random: who has the order or the signs wrong has others."""
+    import numpy
+
+    values = numpy.asarray(logits, numpy.float64).reshape(-1)
+    random = numpy.random.RandomState(0)
+    return {"logits, sum {}".format(n): float(values.dot(2.0 * random.randint(0, 2, len(values)) - 1.0)) for n in (1, 2, 3)}
 
 
 def distance(found, shape, start):
@@ -199,19 +228,35 @@ def usage():
     return (now.ru_majflt, now.ru_minflt, now.ru_nivcsw)
 
 
-def ready_seconds():
-    """For how long all threads that live now have run or been ready to run, together (Linux; else 0)."""
+def ready_seconds(process="self"):
+    """For how long all threads of a process that live now have run or been ready to run, together (Linux; else 0)."""
     total = 0
     try:
-        for task in os.listdir("/proc/self/task"):
+        for task in os.listdir("/proc/{}/task".format(process)):
             try:
-                with open("/proc/self/task/{}/schedstat".format(task)) as file:
+                with open("/proc/{}/task/{}/schedstat".format(process, task)) as file:
                     total += sum(map(int, file.read().split()[:2]))  # nanoseconds on a processor, and waiting for one
             except OSError:
                 continue  # it has just ended
     except OSError:
         pass
     return total * 1e-9
+
+
+def others_seconds():
+    """The same of the other processes that this one has started, as far as they live or have been waited for (Linux; else 0).
+    They are those of its session: the harness gives each worker one of its own."""
+    if not os.path.isdir("/proc/self/task") or os.getsid(0) != os.getpid():
+        return 0.0
+    ended = os.times()
+    total = ended.children_user + ended.children_system
+    for process in os.listdir("/proc"):
+        try:
+            if process.isdigit() and int(process) != os.getpid() and os.getsid(int(process)) == os.getpid():
+                total += ready_seconds(process)
+        except OSError:
+            continue  # it has just ended
+    return total
 
 
 def reset_peak_memory():

@@ -61,7 +61,7 @@ def make(results: Sequence[Result]) -> Matrix:
     refused = [
         (f"{who}, {'every network' if titles == everywhere else ', '.join(titles)}", reason) for (who, reason), titles in why.items()
     ]
-    equal = sum(r.proof is not None and r.proof.equal for r in results)
+    equal = sum(r.proof is not None and r.proof.equal and not r.settled() for r in results)
     without = sum(r.status == "unsupported" for r in results)
     summary = f"{equal} of {len(results)} are proven to be the same work" + (f", {without} are unsupported." if without else ".")
     return Matrix(tuple(map(workload_title, networks)), rows, summary, refused)

@@ -17,7 +17,8 @@ from frameworks import Framework, Variant
 
 framework = Framework(
     "My framework", ("numpy",), ">=3.11", frameworks.numpy.framework.builds,
-    {"default": Variant("as it comes"), "lazy": Variant("never updates its last layer", settings={"frozen": "dense2.weight"})},
+    {"default": Variant("as it comes"), "lazy": Variant("never updates its last layer", settings={"frozen": "dense2.weight"}),
+     "words": Variant("gives strings", settings={"kind": str}), "complex": Variant("gives complex numbers", settings={"kind": complex})},
 )
 
 
@@ -34,6 +35,10 @@ def build(workload, cell, arrays):
                 net.parameters[frozen][...] = before
 
         net.step = step
+    kind = framework.variants[cell.variant].settings.get("kind")
+    if kind:
+        read = net.read
+        net.read = lambda what: {k: v.astype(kind) for k, v in read(what).items()} if what == "parameters" else read(what)
     return net
 """
 MEASURED = ("--suite", "tiny", "-t", "1", "--rounds", "1", "--python", f"myframework={sys.executable}", "--json")
@@ -71,6 +76,16 @@ def test_files(stepbench, own):
     assert cell["flops_per_step"] is None
     assert cell["seconds_per_step"]["estimate"] > 0
     assert "status       ok" in stepbench("show", "mynet").stdout
+
+
+@pytest.mark.parametrize(("variant", "kind"), [("words", "<U32"), ("complex", "complex128")])
+def test_parameters_that_are_no_real_numbers(stepbench, own, variant, kind):
+    """One line; neither passes."""
+    python = f"myframework={sys.executable}"
+    done = stepbench("check", "-w", "own/mynet.py", "-f", "own/myframework.py", "--variant", variant, "--python", python)
+    assert done.returncode == 1
+    assert f"crashed: in the proof of equal work: dense1.weight holds {kind}, not real numbers" in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_a_folder(stepbench, own):

@@ -6,6 +6,9 @@ Numbers are those of the list in the README. It runs like any framework of a use
 
 import hashlib
 import os
+import queue
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -372,6 +375,39 @@ def never_waits(workload, arrays):
     return Late(workload, arrays)
 
 
+@fault("10: never waits: an engine's thread works off a queue, reading waits for it")
+def engine(workload, arrays):
+    net = Faulty(workload, arrays)
+    step, read, start, waiting = net.step, net.read, net.start, queue.Queue()
+
+    def work():
+        while True:
+            step(waiting.get())
+            waiting.task_done()
+
+    def after(how):
+        def waits(*arguments):
+            waiting.join()
+            return how(*arguments)
+
+        return waits
+
+    net.step, net.read, net.start = waiting.put, after(read), after(start)
+    threading.Thread(target=work, daemon=True).start()
+    return net
+
+
+SPINS = "import os\nos.sched_setaffinity(0, range(os.cpu_count()))\nwhile True: pass"
+
+
+@fault("11: works in two other processes, on whatever processors there are")
+def children(workload, arrays):
+    net = Faulty(workload, arrays)
+    others = [subprocess.Popen([sys.executable, "-c", SPINS]) for _ in range(2)]
+    net.before = lambda: time.sleep(0.01 * len(others))
+    return net
+
+
 @fault("10: the step works in every other call only")
 def every_other_step(workload, arrays):
     net = Faulty(workload, arrays)
@@ -392,6 +428,24 @@ def cached(workload, arrays):
     net = Faulty(workload, arrays)
     step = net.step
     net.step = lambda n: [step(1) for _ in range(n) if net.steps < 4]
+    return net
+
+
+@fault("a result that is kept in inference, until other parameters come")
+def kept_logits(workload, arrays):
+    net = Faulty(workload, arrays, training=False)
+    step, start, kept = net.step, net.start, []
+
+    def once(n):
+        if n and not kept:
+            step(1)
+            kept.append(net.logits)
+
+    def begin(arrays):
+        kept.clear()
+        start(arrays)
+
+    net.step, net.start = once, begin
     return net
 
 

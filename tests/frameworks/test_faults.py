@@ -50,6 +50,9 @@ PROVEN = [
 
 TIMED = [
     ("never-waits", "fcn-5-tiny", "clock stopped before the update was done: 0.03"),
+    ("engine", "large", "clock stopped before the update was done: "),
+    ("engine", "fcn-5-tiny", "clock stopped before the update was done: "),
+    ("children", "fcn-5-tiny", "more than its 1"),
     ("cached", "fcn-5-tiny", "loss of step "),
     ("update-lost", "fcn-5-tiny", "loss of step "),
     ("lost-later", "fcn-5-tiny", "loss of step "),
@@ -96,6 +99,15 @@ def timed(tmp_path_factory):
     return cells(tmp_path_factory, "run", "--suite", "tiny", "-w", "fcn-5-tiny,./large.py", "--variant", variants, "--rounds", "1")
 
 
+def test_a_result_that_is_kept_in_inference_is_refused(tmp_path_factory):
+    """Its logits are right, those with other parameters too; but nobody is so fast."""
+    run = ("run", "--suite", "tiny", "-w", "./large.py", "--mode", "infer", "--variant", "kept-logits", "--rounds", "1")
+    cell = cells(tmp_path_factory, *run)["kept-logits", "large"]
+    assert cell["status"] == "unequal"
+    assert cell["reason"].startswith("impossible: at least 0.537 GFLOP in ")
+    assert cell["seconds_per_step"] is None
+
+
 @pytest.mark.parametrize(("variant", "network", "words"), PROVEN)
 def test_a_fault_is_refused_before_it_is_timed(proven, variant, network, words):
     """And by far: ten bounds and more, where it has a size."""
@@ -129,8 +141,8 @@ def test_the_same_adapter_without_a_fault_passes(proven, timed):
 
 
 def test_no_fault_of_the_adapter_is_left_out():
-    """Each of its variants is in one of the two lists."""
+    """Each of its variants is in one of the two lists, or has a test of its own."""
     spec = importlib.util.spec_from_file_location("faulty", FILE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    assert {*module.FAULTS} == {variant for variant, _, _ in PROVEN + TIMED}
+    assert {*module.FAULTS} == {"kept-logits"} | {variant for variant, _, _ in PROVEN + TIMED}

@@ -1,15 +1,21 @@
 """The gate: what is proven once is not proven again until something that it depends on changes."""
 
 import json
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy
 import pytest
 
+from frameworks import Cell
 from harness import limit
-from harness.launcher import WorkerFailed
-from harness.worker import distance
+from harness.launcher import WorkerFailed, launch
+from harness.oracle import OWN, Oracle
+from harness.watch import Silent
+from harness.worker import distance, scattered, signed_sums
 from workloads import discover, flatten, trace
+from workloads.parameters import arrays
 
 RUN = ("run", "--suite", "tiny", "-w", "resnet-tiny", "-f", "null,numpy", "-t", "1", "--rounds", "1", "--json")
 
@@ -30,7 +36,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def test_full_size_results_are_kept_by_what_they_depend_on(stepbench, cache):
-    """Cold: tiny networks are proven, the reference runs, and each cell repeats its first steps. Warm: nothing of it. Another
+    """Cold: tiny networks are proven, the reference runs, and each cell shows its first steps. Warm: nothing of it. Another
     mini-batch: the full-size part again. `check` proves anew."""
     variables = {"STEPBENCH_CACHE": str(cache)}
     cold = stepbench(*RUN, "--variant", "default", **variables)
@@ -67,6 +73,25 @@ def test_full_size_results_are_kept_by_what_they_depend_on(stepbench, cache):
         assert 0 < cell["equal_work"]["full_size"]["share_of_bound"] < 0.5
 
 
+def test_nothing_is_kept_of_what_may_change_unseen(stepbench, cache):
+    """An interpreter of the user's own: it is proven in every run."""
+    variables = {"STEPBENCH_CACHE": str(cache)}
+    for _ in range(2):
+        done = stepbench(*RUN, "--variant", "default", "--python", f"numpy={sys.executable}", **variables)
+        assert done.returncode == 0, done.stderr
+        assert "proving equal work" in done.stderr
+        kept = [file.name for kind in ("tiny", "proven") for file in (cache / kind).iterdir()]
+        assert len(kept) == 2
+        assert all("-null-" in name for name in kept)
+    oracle, numpy_ = Oracle(cache, Silent()), Cell("fcn-5-tiny", "numpy", mini_batch=8)
+    managed = replace(OWN, folder=cache)
+    assert oracle.keeps(launch(numpy_, managed, arrays=None))
+    assert not oracle.keeps(launch(numpy_, OWN, arrays=None))
+    how = launch(numpy_, managed, arrays=None)
+    adapter = replace(how, modules={**how.modules, "framework_file": str(cache / "numpy.py")})
+    assert not oracle.keeps(adapter)
+
+
 def test_every_round_carries_its_proof(stepbench):
     """Each turn's last loss, and how far they and all else were off."""
     assert stepbench(*RUN, "--variant", "default").returncode == 0
@@ -80,18 +105,73 @@ def test_every_round_carries_its_proof(stepbench):
         assert len(set(losses.values())) == len(losses) > 1
 
 
+HUGE = """
+from workloads import Workload
+from workloads.layers import Dense
+
+tiny = Workload("huge-tiny", "Tiny", (20,), (Dense(10),), mini_batch=8, learning_rate=1.0)
+workload = Workload("huge", "Huge", (30_000,), (Dense(10),), mini_batch=40_000_000, tiny=tiny)
+"""
+
+
+def test_what_fits_into_no_memory_is_not_proven(stepbench, tmp_path):
+    """Right on the tiny network; the reference of the full-size one cannot be computed."""
+    file = tmp_path / "huge.py"
+    file.write_text(HUGE)
+    done = stepbench("check", "-w", str(file), "-f", "numpy", "--variant", "default", "--full-size")
+    assert done.returncode == 1
+    assert "out-of-memory: at full size: Unable to allocate" in done.stdout
+    assert "0 of 1 are proven to be the same work" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 def test_inference_is_compared_at_full_size(stepbench):
     """By its logits."""
     done = stepbench(*RUN, "--variant", "default", "--mode", "infer")
     assert done.returncode == 0, done.stderr
     for cell in json.loads(done.stdout):
-        assert cell["equal_work"]["full_size"]["where"].partition(" after")[0] in ("logits", "all parameters together")
+        assert cell["equal_work"]["full_size"]["where"].startswith(("logits", "all parameters together"))
+
+
+@pytest.mark.parametrize("network", ["fcn-5-tiny", "lstm-32-tiny"])
+def test_what_a_floor_is_measured_with(network):
+    """The input is moved by up to a share, each value by another; of tokens, what their embedding gives. Nothing else is."""
+    workload = discover()[network]
+    before = arrays(workload, workload.mini_batch)
+    after = scattered(before, 2.0**-16)
+    same = {name for name in before.parameters if numpy.array_equal(before.parameters[name], after.parameters[name])}
+    tokens = network.startswith("lstm")
+    assert before.parameters.keys() - same == ({"embedding1.weight"} if tokens else set())
+    moved = [(a.parameters["embedding1.weight"] if tokens else a.input) for a in (before, after)]
+    assert numpy.array_equal(before.input, after.input) == tokens
+    shares = abs(moved[1] / moved[0] - 1)
+    assert 2.0**-17 < shares.max() < 1.01 * 2.0**-16
+    assert len(numpy.unique(shares)) > 10
+
+
+def test_peak_memory_holds_no_copy_of_ours(stepbench, tmp_path):
+    """Starting over copies 64 MB of parameters in passing, which the allocator of a tuned variant keeps."""
+    file = tmp_path / "wide.py"
+    tiny = 'Workload("wide-tiny", "T", (20,), (Dense(16), Sigmoid(), Dense(10)), mini_batch=8, learning_rate=1.0)'
+    wide = f'Workload("wide", "Wide", (4096,), (Dense(4096), Sigmoid(), Dense(10)), mini_batch=4, learning_rate=0.5, tiny={tiny})'
+    file.write_text(f"from workloads import Workload\nfrom workloads.layers import Dense, Sigmoid\n\nworkload = {wide}\n")
+    done = stepbench("run", "-w", str(file), "-f", "numpy", "--variant", "default,tuned", "-t", "1", "--rounds", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    default, tuned = sorted(json.loads(done.stdout), key=lambda cell: cell["variant"])
+    assert abs(tuned["peak_memory_bytes"] - default["peak_memory_bytes"]) < 32e6
+
+
+def test_sums_of_logits_tell_their_order_and_signs():
+    """Which their norm does not."""
+    logits = numpy.random.RandomState(1).standard_normal((64, 100)).astype(numpy.float32)
+    right = signed_sums(logits)
+    assert len(right) == 3
+    for wrong in (-logits, logits[::-1], -logits[::-1], logits[:, ::-1]):
+        assert any(abs(signed_sums(wrong)[name] - value) > 0.1 * abs(value) for name, value in right.items())
 
 
 def test_a_speed_that_cannot_be(tmp_path, monkeypatch):
     """A limit is measured again before a cell is refused, and the largest counts; nobody to measure it: nothing is said."""
-    from frameworks import Cell
-
     monkeypatch.setenv("STEPBENCH_CACHE", str(tmp_path))
     cell = Cell("fcn-5", "torch", mini_batch=64)  # 38.29 GFLOP
     measured = iter([1e9, 5e10, 4e10])
@@ -106,10 +186,7 @@ def test_a_speed_that_cannot_be(tmp_path, monkeypatch):
 
 def test_a_reference_that_fails_is_replaced(monkeypatch, tmp_path):
     """And said; if none is left, the last one's problem is."""
-    from frameworks import Cell
-    from harness.oracle import OWN, Oracle
     from harness.trajectory import Readings, Trajectory
-    from harness.watch import Silent
 
     monkeypatch.setenv("STEPBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr("harness.environments.find", lambda name, framework: OWN)

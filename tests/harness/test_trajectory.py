@@ -29,6 +29,16 @@ def test_bounds_are_multiples_of_the_floor():
     assert Trajectory(7, EXACT, readings((4.0, 1, 1, 1))).bounds(1)["a"] == MOST
 
 
+def test_a_small_loss_is_known_as_well_as_a_logarithm():
+    """The logarithm of a probability near 1 is off by an absolute error."""
+    small = readings((1 / 64, 3.0, 4.0, 12.0))
+    assert Trajectory(7, small, small).bounds(1)["loss"] == pytest.approx(MARGIN * LEAST * 64)
+    assert Trajectory(7, small, small).bounds(1)["a"] == MARGIN * LEAST
+    nothing = Trajectory(7, readings((1e-10, 3.0, 4.0, 12.0)), readings((1e-10, 3.0, 4.0, 12.0)))
+    assert nothing.failure(7, {1: 0.0}) == nothing.failure(7, {1: -4e-6}) == ""
+    assert nothing.failure(7, {1: 2e-5}).startswith("loss of step 1 is 2e-05, not 1e-10: off by 21")
+
+
 def test_all_parameters_together():
     """The root of the sum of squares, which is known better than any one of them."""
     assert dict(EXACT[0].values())[TOGETHER] == 13.0
@@ -79,6 +89,11 @@ def test_how_far_a_loss_is_known():
     assert Trajectory(7, exact, grown).reach == 4
     assert Trajectory(7, exact, grown[::-1]).reach == 3
     assert Trajectory(7, exact, exact).reach == 6
+    late = (*exact[:3], Readings(1.0, {"a": 1.0, "b": None, "c": 1.0}), *exact[4:])  # its loss is that of before its update
+    assert Trajectory(7, exact, late).reach == Trajectory(7, late, exact).reach == 3
+    diverged = exact[:4] + readings((math.nan, None, None, None)) * 2
+    assert Trajectory(7, diverged, exact).reach == Trajectory(7, diverged, diverged).reach == 4
+    assert Trajectory(7, diverged, exact).unprovable() == ""
     assert Trajectory(7, (Readings(None, {"logits": 1.0}),), (Readings(None, {"logits": 1.1}),)).reach == 1
 
 
@@ -103,6 +118,10 @@ def test_it_is_kept(tmp_path):
 def test_what_nobody_can_prove():
     """A reference that overflows; an update that rounding hides."""
     assert TRAJECTORY.unprovable() == ""
+    assert (
+        "loss is no finite number, in the reference either"
+        in Trajectory(7, EXACT, readings((2.0, 3, 4, 12), (math.nan, 6, 8, 24))).unprovable()
+    )
     assert "b is no finite number, in float64 either" in Trajectory(7, readings((2.0, 3.0, None, 1.0)), ROUNDED).unprovable()
     hidden = Trajectory(7, EXACT, readings((2.0, 0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0)))
     assert hidden.unprovable().startswith("rounding alone hides the first step's update")
