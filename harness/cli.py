@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from harness import progress
+from harness.calibrating import calibrate
 from harness.checking import check
 from harness.inventory import env, list_all, show_host
 from harness.options import MOST, counts, duration, names, output_option, selection, store_option
@@ -40,7 +41,11 @@ def cli() -> None:
 @selection
 @click.option("--suite", default=None, shell_complete=names("suite"), help="tiny, quick or paper (see `stepbench list`).  [default: quick]")
 @click.option("-t", "--threads", multiple=True, callback=counts, help="Thread counts, for example 1,2,4.")
-@click.option("--rounds", type=click.IntRange(1, MOST), help="Fresh processes per cell; 1 gives no interval.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, MOST),
+    help="Fresh processes per cell, at least; 1 gives no interval.  [default: the suite's, 8 for cells of your own choice]",
+)
 @click.option(
     "--budget",
     callback=duration,
@@ -84,12 +89,17 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
             number, plan, done = None, asked_plan, []
         with progress.watch() as watch:
             watch.say(f"{f'Run {number} goes on' if resume else 'Plan'}: {_announce(plan, expected_seconds(plan))}")
-            number, found = execute(plan, store, number, watch, done)
+            carried_out = execute(plan, store, number, watch, done)
+        watch.say(
+            f"{100 * carried_out.step_seconds / carried_out.seconds:.0f} % of {carried_out.seconds:.0f} s were spent in steps,"
+            " the rest on starting processes and on proofs"
+        )
+    found = carried_out.results
     if as_json:
         print_json(found)
     else:
         _print_table(table.make(found))
-        click.echo(f"Run {number} is stored in {store.location}. More: stepbench table, stepbench show CELL")
+        click.echo(f"Run {carried_out.run} is stored in {store.location}. More: stepbench table, stepbench show CELL")
     _exit(found)
 
 
@@ -134,7 +144,7 @@ def _plan(
 ) -> Plan:
     import random
 
-    from harness.plan import Plan, choose, make_cells, suites
+    from harness.plan import GRADED_ROUNDS, Plan, choose, make_cells, suites
     from workloads import files
 
     chosen = suites()[choose(["quick" if suite is None else suite], suites(), "suite")[0]]
@@ -155,7 +165,7 @@ def _plan(
     )
     return Plan(
         cells,
-        rounds or chosen.rounds,
+        rounds or (chosen.rounds if suite or as_it_is else GRADED_ROUNDS),
         budget if budget is not None else chosen.budget if as_it_is else 0.0,
         chosen.hurry if as_it_is and budget is None and chosen.hurry else chosen.pace,
         random.SystemRandom().randrange(2**31) if seed is None else seed,
@@ -241,7 +251,7 @@ def show(cell: str, number: int | None, as_json: bool, location: str | None) -> 
         click.echo(table.record(fitting[0]), nl=False)
 
 
-for command in (check, list_all, show_host, env):
+for command in (check, calibrate, list_all, show_host, env):
     cli.add_command(command)
 
 

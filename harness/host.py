@@ -80,7 +80,7 @@ def places(threads: int, found: tuple[Processor, ...] | None = None) -> list[lis
     return [sorted(near[i : i + threads]) for i in range(0, len(near) - threads + 1, threads)] or [sorted(near)]
 
 
-def _field(path: str, key: str, separator: str) -> str | None:
+def field_of(path: str, key: str, separator: str) -> str | None:
     """The value after `key` and the separator in one of the kernel's tables; None where it is not told."""
     try:
         for line in Path(path).read_text().splitlines():
@@ -100,16 +100,21 @@ def facts() -> dict[str, Any]:
         "system": platform.system(),
         "kernel": platform.release(),
         "architecture": platform.machine(),
-        "processor": _field("/proc/cpuinfo", "model name", ":") or platform.processor() or "unknown",
+        "processor": field_of("/proc/cpuinfo", "model name", ":") or platform.processor() or "unknown",
         "processors": [asdict(p) for p in processors()],
         "physical_cores": len({p.core for p in processors()}),
         "numa_nodes": len({p.node for p in processors()}),
         "memory_bytes": memory.total,
         "governor": governor.read_text().strip() if governor.exists() else None,
-        "hypervisor": "hypervisor" in (_field("/proc/cpuinfo", "flags", ":") or "").split(),
+        "hypervisor": "hypervisor" in (field_of("/proc/cpuinfo", "flags", ":") or "").split(),
         "affinity": hasattr(os, "sched_setaffinity"),
         "python": sys.version.split()[0],
     }
+
+
+def machine(facts_: dict[str, Any]) -> str:
+    """What tells one machine from another: facts that only a screwdriver changes."""
+    return f"{facts_['processor']}, {facts_['physical_cores']} cores, {facts_['memory_bytes'] / 2**30:.0f} GiB"
 
 
 def available_memory() -> int:
@@ -118,7 +123,7 @@ def available_memory() -> int:
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
         if limit != "max":
-            cache = int(_field("/sys/fs/cgroup/memory.stat", "inactive_file", " ") or 0)  # given back when memory is asked for
+            cache = int(field_of("/sys/fs/cgroup/memory.stat", "inactive_file", " ") or 0)  # given back when memory is asked for
             free = min(free, int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()) + cache)
     except (OSError, ValueError):
         pass
@@ -127,4 +132,14 @@ def available_memory() -> int:
 
 def memory_kills() -> int:
     """How many processes the kernel has killed for lack of memory since boot (Linux; 0 where it is not told)."""
-    return int(_field("/proc/vmstat", "oom_kill", " ") or 0)
+    return int(field_of("/proc/vmstat", "oom_kill", " ") or 0)
+
+
+def processor_quota() -> float | None:
+    """How many processors' time this process's control group may use; None where nobody sets a limit (cgroup v2 or v1)."""
+    try:
+        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        limit_v1, period_v1 = (_number(Path(f"/sys/fs/cgroup/cpu/cpu.cfs_{name}_us"), -1) for name in ("quota", "period"))
+        return limit_v1 / period_v1 if limit_v1 > 0 and period_v1 > 0 else None

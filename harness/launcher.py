@@ -55,6 +55,7 @@ ANSWERS = {
     "steps": {"seconds", "wall_seconds", "cpu_seconds", "ready_seconds", "looked_seconds", "late_seconds", "losses", "peak_memory_bytes"},
     "read": {"value"},
     "start": {"started"},
+    "weigh": {"seconds"},
     "norms": {"norms", "statistics"},
 }
 """What the answer to each message holds, at least."""
@@ -85,6 +86,8 @@ class Launch:
     """Bytes of private memory; None means no limit."""
     timeout: float = 600.0
     """Seconds for one answer."""
+    burden: int = 0
+    """Pieces of extra computation in each step, for tests of the harness's own power."""
 
     def message(self, cpus: Sequence[int]) -> dict[str, Any]:
         """The build message."""
@@ -94,6 +97,7 @@ class Launch:
             "cpus": list(cpus),
             "memory_limit": self.memory_limit,
             "arrays": self.arrays,
+            **({"burden": self.burden} if self.burden else {}),
             **self.modules,
         }
 

@@ -1,15 +1,19 @@
 """What is stored: immutable records, each field with its unit. `PROTOCOL` changes when numbers stop being comparable."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import median
 from typing import Any, Literal, Self
 
+import numpy
+
 from frameworks import Cell
+from harness.steady import Shape
 
-PROTOCOL = 2
+PROTOCOL = 3
 
-Status = Literal["ok", "unsupported", "unequal", "out-of-memory", "timeout", "crashed", "unstable", "unfinished"]
+Status = Literal["ok", "unsupported", "unequal", "out-of-memory", "timeout", "crashed", "unstable", "inconclusive", "unfinished"]
 STATUSES: dict[str, str] = {
     "ok": "measured, and proven to be the same work",
     "unsupported": "the framework or this machine cannot do it",
@@ -17,9 +21,32 @@ STATUSES: dict[str, str] = {
     "out-of-memory": "it needs more memory than there is",
     "timeout": "it gave no answer in time",
     "crashed": "its process failed",
-    "unstable": "its times differ too much between processes for a number",
+    "unstable": "its processes are never steady, or differ too much for a number",
+    "inconclusive": "the machine disturbed too many of its rounds",
     "unfinished": "the run ended before it was measured",
 }
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the machine did during a turn; None where it does not tell."""
+
+    seconds: float
+    """Wall time that was watched: the turn, and a little around it."""
+    steal_share: float | None
+    """Of the time of the turn's processors: given to other guests by the hypervisor."""
+    others_share: float | None
+    """Of the same: other processes worked on them."""
+    cpu_pressure: float | None
+    """Share of the wall time in which some task of the machine waited for a processor (pressure stall information)."""
+    memory_pressure: float | None
+    io_pressure: float | None
+    throttled_seconds: float | None
+    """Held back by a control group's quota."""
+    frequency_hertz: float | None
+    """Of the turn's processors, at its end."""
+    temperature_celsius: float | None
+    """Of the hottest sensor, at its end."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +78,12 @@ class Turn:
     major_faults: int
     minor_faults: int
     involuntary_switches: int
+    machine: Conditions
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """From its stored form."""
+        return cls(**{**data, "machine": Conditions(**data["machine"])})
 
 
 @dataclass(frozen=True)
@@ -69,6 +102,16 @@ class Check:
         """From its stored form."""
         read: dict[str, Any] = {key: math.inf if value is None else value for key, value in data.items()}
         return cls(**read)
+
+
+def lower_quartile(seconds: Sequence[float]) -> float:
+    """What a quarter of some times stay below: the time of a step that nobody disturbed.
+
+    Whatever a neighbour, an interrupt or the hypervisor does only ever adds to a step, and on a shared machine it does so to one in
+    ten or more, by half a step and more. So the low end tells equal cells apart with half to a third of the median's spread
+    (tests/benchmarks/test_methods.py); and unlike the least one it is no single slip of a clock.
+    """
+    return float(numpy.quantile(seconds, 0.25))
 
 
 @dataclass(frozen=True)
@@ -90,6 +133,12 @@ class Round:
     """Each turn's last loss, and the norms at its end, against the expected ones; None where nobody judged."""
     peak_memory_bytes: int
     turns: list[Turn] = field(default_factory=list)
+    shape: Shape = "too few"
+    """How its steps went."""
+    warm_up_steps: int = 0
+    """Measured steps before the steady ones; never in an estimate."""
+    disturbance: str = ""
+    """Why it is thrown out: what the machine did, by rules fixed beforehand. Empty if it stands."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -102,9 +151,19 @@ class Round:
         return [seconds for turn in self.turns for seconds in turn.seconds]
 
     @property
+    def steady_steps(self) -> list[float]:
+        """Without those of the warm-up, in seconds."""
+        return self.steps[self.warm_up_steps :]
+
+    @property
     def seconds_per_step(self) -> float:
-        """Median over the process's steps."""
-        return median(self.steps)
+        """The lower quartile of the process's steady steps."""
+        return lower_quartile(self.steady_steps)
+
+    @property
+    def turns_seconds(self) -> float:
+        """Wall time of its turns' steps, the one before the measured ones included."""
+        return sum(turn.settling_seconds + turn.wall_seconds for turn in self.turns)
 
     @property
     def cpu_per_wall(self) -> float:
@@ -114,7 +173,17 @@ class Round:
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
         """From its stored form."""
-        return cls(**{**data, "turns": [Turn(**turn) for turn in data["turns"]], "check": data["check"] and Check.of(data["check"])})
+        return cls(**{**data, "turns": [Turn.of(turn) for turn in data["turns"]], "check": data["check"] and Check.of(data["check"])})
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do at a cell's device, thread count and precision, as measured; None where nobody could measure it."""
+
+    flops_per_second: float | None = None
+    """Peak of a matrix product."""
+    bytes_per_second: float | None = None
+    """Memory's bandwidth, of copies; a byte that is read and written counts twice."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +227,7 @@ class Result:
     """Digest, build, Python, packages and variables."""
     command: str = ""
     """Runs the cell again by hand."""
+    limits: Limits = Limits()
     log: tuple[str, ...] = ()
     """Last lines of the worker that failed."""
 
@@ -170,19 +240,24 @@ class Result:
         return [r.part for r in self.rounds if r.number == number]
 
     @property
+    def standing(self) -> list[Round]:
+        """The rounds that were not thrown out."""
+        return [r for r in self.rounds if not r.disturbance]
+
+    @property
     def times(self) -> dict[tuple[int, int], float]:
-        """Seconds per step by round number and part."""
-        return {r.key: r.seconds_per_step for r in self.rounds}
+        """Seconds per step by round number and part, of rounds that stand."""
+        return {r.key: r.seconds_per_step for r in self.standing}
 
     @property
     def seconds_by_round(self) -> list[float]:
-        """Seconds per step, one a round: of a link, which has a process in every part, their median."""
-        numbers = dict.fromkeys(r.number for r in self.rounds)
-        return [median(r.seconds_per_step for r in self.rounds if r.number == number) for number in numbers]
+        """Seconds per step, one a round that stands: of a link, which has a process in every part, their median."""
+        numbers = dict.fromkeys(r.number for r in self.standing)
+        return [median(r.seconds_per_step for r in self.standing if r.number == number) for number in numbers]
 
     def settled(self) -> bool:
         """Nothing more to measure: it failed."""
-        return self.status not in ("ok", "unfinished", "unstable")
+        return self.status not in ("ok", "unfinished", "unstable", "inconclusive")
 
 
 def plain(record: Any) -> dict[str, Any]:

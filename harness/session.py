@@ -15,25 +15,23 @@ from typing import Any, Self
 import frameworks
 import workloads
 from frameworks import Cell
-from harness import environments, host, plan
+from harness import environments, host, limit, plan
 from harness.environments import Environment, EnvironmentProblem, cache_folder
 from harness.gate import Gate, most_threads
+from harness.grade import TARGETS, grade
 from harness.launcher import Launch, WorkerFailed, launch
 from harness.oracle import Oracle
+from harness.outcome import after
 from harness.plan import Plan
-from harness.records import PROTOCOL, Result, Round, Status, plain
-from harness.statistics import UNSTABLE_RATIO, estimate
+from harness.records import PROTOCOL, Limits, Result, Round, Status, plain
+from harness.statistics import CONFIDENCE, Contrast, over_rounds, student_width
 from harness.store import Store
 from harness.tiny import Failed, TinyProofs
 from harness.turns import run_round
 from harness.watch import Silent, Watch
 
-TARGET_HALF_WIDTH = 0.02
-"""Budget beyond the planned rounds goes to cells whose interval is wider than this share of the estimate."""
-
-
 LATE_ROUNDS = 2
-"""At most so many beyond the budget, of a group in which a cell has no number yet for being unstable."""
+"""At most so many beyond the budget, of a group in which a cell has no number yet for being unstable or disturbed."""
 
 
 @dataclass
@@ -44,6 +42,10 @@ class Session:
     watch: Watch = field(default_factory=Silent)
     environments: dict[str, Environment] = field(default_factory=dict)
     results: dict[Cell, Result] = field(default_factory=dict)
+    target: float = TARGETS["B"]
+    """Half-width, as a share of the estimate, at which an interval is narrow enough."""
+    step_seconds: float = 0.0
+    """Spent in the steps of turns so far."""
 
     def __post_init__(self) -> None:
         for cell in self.plan.cells:
@@ -110,6 +112,16 @@ class Session:
             if not outcome.equal:
                 self._settle([cell], "unequal", outcome.reason)
 
+    def find_limits(self) -> None:
+        """Measures what the machine can do at each thread count and precision of the plan, or takes it as kept."""
+        found: dict[tuple[str, int, str], Limits] = {}
+        for cell in self.plan.cells:
+            alike = cell.device, cell.threads, cell.precision
+            if alike not in found:
+                self.watch.stage(f"the machine's limits, {cell.threads} thread(s), {cell.precision}")
+                found[alike] = limit.limits(cell, self.oracle.products(cell), self.logs / "limit.log")
+            self.results[cell] = self.results[cell].but(limits=found[alike])
+
     def prove_full_size(self) -> None:
         """The full-size networks of what is proven so far, without timing them."""
         for cell in self.plan.cells:
@@ -136,10 +148,10 @@ class Session:
         for number in range(1, self.plan.rounds + 1):
             for group in self.plan.groups():
                 self._round(group, number, save)
-        while widest := self._widest(deadline - time.monotonic()):
-            another(widest)
+        while worth := self._most_worth(deadline - time.monotonic()):
+            another(worth)
         for group in self.plan.groups() * (LATE_ROUNDS if self.plan.budget else 0):
-            if any(self.results[c].status == "unstable" for c in group):
+            if any(self.results[c].status in ("unstable", "inconclusive") for c in group):
                 another(group)
 
     def _round(self, group: tuple[Cell, ...], number: int, save: Callable[[Sequence[Result]], None]) -> None:
@@ -163,6 +175,7 @@ class Session:
             link = self._link([cell for cell in group if cell not in crowded_out], number)
             part = plan.next_part(waiting, need, MEMORY_SHARE * host.available_memory(), link)
             outcome = self._part(part, group, number)
+            self.step_seconds += sum(found.turns_seconds for found in outcome.values() if isinstance(found, Round))
             failed = {cell for cell in part if self._crowded_out(part, outcome[cell])}
             crowded_out |= failed
             for cell in part:
@@ -218,57 +231,66 @@ class Session:
         largest = max(map(peak, kin))
         return peak(cell) or min(plan.memory_need(cell), plan.OTHERS * largest if largest else math.inf)
 
-    def _widest(self, seconds: float) -> tuple[Cell, ...] | None:
-        """The group that another round helps most and that fits into the time that is left."""
-        candidates = []
-        for group in self.plan.groups():
-            live = [c for c in group if not self.results[c].settled()]
-            widths = [estimate(self.results[c].seconds_by_round).half_width for c in live if self.results[c].rounds]
-            if (
-                widths
-                and max(widths) > TARGET_HALF_WIDTH
-                and 1.2 * self.durations.get(group, plan.group_seconds(self.plan, group)) < seconds
-            ):
-                candidates.append((max(widths), group))
-        return max(candidates, key=lambda found: found[0])[1] if candidates else None
+    def _most_worth(self, seconds: float) -> tuple[Cell, ...] | None:
+        """The group in which another round narrows the table most for its time, of those that fit into the seconds that are left;
+        None where all intervals are narrow enough. It never asks who is faster."""
 
+        def seconds_of(group: tuple[Cell, ...]) -> float:
+            return self.durations.get(group, plan.group_seconds(self.plan, group))
+
+        worth = {}
+        for group in self.plan.groups():
+            found = [over_rounds(r.seconds_by_round) for c in group if (r := self.results[c]).standing and not r.settled()]
+            if found and SPARE_TIME * seconds_of(group) < seconds:
+                worth[group] = sum(map(self._narrowing, found)) / seconds_of(group)
+        best = max(worth, key=lambda group: worth[group], default=None)
+        return best if best and worth[best] > 0 else None
+
+    def _narrowing(self, found: Contrast) -> float:
+        """By how much another round is expected to narrow an interval, down to the target; one that is infinite counts as 1."""
+        now = found.interval(CONFIDENCE).half_width
+        then = 0.0 if now == math.inf else now * student_width(found.rounds + 1) / student_width(found.rounds)
+        return max(0.0, min(now, 1.0) - max(then, self.target))
+
+
+SPARE_TIME = 1.2
+"""A round may take so many times as long as the one before it."""
 
 MEMORY_SHARE = 0.9
 """Of what is available, for the workers that stand side by side."""
 
 
-def after(result: Result, outcome: Any) -> Result:
-    """A result after one more round: the round added, or the reason why there is none."""
-    if not isinstance(outcome, Round):
-        failure = outcome.failure
-        unequal = failure.status == "unequal" and result.proof is not None
-        proven = replace(result.proof, equal=False, reason=failure.reason) if result.proof and unequal else result.proof
-        return result.but(status=failure.status, reason=failure.reason, log=tuple(outcome.log), proof=proven)
-    proven = result.proof.with_full_size(outcome.check) if result.proof and outcome.check else result.proof
-    result = result.but(rounds=(*result.rounds, outcome), proof=proven)
-    found = estimate(result.seconds_by_round)
-    if found.low is not None and found.high is not None and found.high / found.low > UNSTABLE_RATIO:
-        spread = f"{found.low:.3g} to {found.high:.3g} s"
-        reason = f"interval {spread} after {len(result.seconds_by_round)} rounds: run it on a quieter machine"
-        return result.but(status="unstable", reason=reason)
-    return result.but(status="ok", reason="")
+@dataclass(frozen=True)
+class Done:
+    """A run that was carried out."""
+
+    run: int
+    """Its number in the store."""
+    results: list[Result]
+    seconds: float
+    """Since the environments were there."""
+    step_seconds: float
+    """Of these, spent in the steps of turns, measured ones and those before them."""
 
 
-def execute(plan_: Plan, store: Store, run: int | None, watch: Watch, done: Sequence[Result] = ()) -> tuple[int, list[Result]]:
+def execute(plan_: Plan, store: Store, run: int | None, watch: Watch, done: Sequence[Result] = ()) -> Done:
     """Carries out a plan and stores it, as a new run or going on with `run`, of which `done` is stored already.
 
-    Gives the run's number and its results. A new run is stored once its environments are there: what could not even
-    begin is no run to go on with.
+    A new run is stored once its environments are there: what could not even begin is no run to go on with.
     """
     deadline = time.monotonic() + plan_.budget
     results = {r.cell: r if r.settled() or r.rounds else replace(r, status="unfinished") for r in done}
     watch.expect(plan.expected_seconds(plan_))
     with Session(plan_, watch, results=results) as session:
         session.prepare()
+        begin = time.monotonic()
+        graded = grade()
+        session.target = graded.target
         if run is None:
-            run = store.begin(plan_.to_json(), host.facts(), PROTOCOL, plan_.cells)
+            run = store.begin(plan_.to_json(), {**host.facts(), "grade": graded.to_json()}, PROTOCOL, plan_.cells)
         session.prove()
+        session.find_limits()
         store.save(run, list(session.results.values()))
         session.measure(lambda changed: store.save(run, changed), deadline)
         store.end(run)
-    return run, list(session.results.values())
+        return Done(run, list(session.results.values()), time.monotonic() - begin, session.step_seconds)

@@ -1,13 +1,15 @@
-"""Estimates and comparisons over rounds.
+"""Estimates over rounds, and ratios of cells that took part in the same ones.
 
-A round's number is the median over one process's steps. Processes differ more than steps do, so the sample is the
-rounds, never the steps. Times are compared by ratio, so everything is done on logarithms.
+A round's number is the lower quartile of one process's steady steps. Processes differ more than steps do, so the sample is the
+rounds, never the steps. Times are compared by ratio, so everything is done on logarithms: their mean, and Student's t. (The mean
+of few rounds is without bias and its interval holds what it says, as recorded rounds show; a median's or a trimmed mean's is wider
+or holds less: `stepbench calibrate`.)
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 
 from scipy.stats import t as student
 
@@ -15,8 +17,7 @@ Times = Mapping[tuple[int, int], float]
 """Seconds per step by round: its number, and its part where competitors did not fit into memory together."""
 
 CONFIDENCE = 0.95
-MEDIAN_LOSS = math.sqrt(math.pi / 2)
-"""Standard error of a median over that of a mean, for normal samples (asymptotically; smaller ones lose less)."""
+"""Of the interval of a number."""
 
 UNSTABLE_RATIO = 4.0
 """Ends of an interval that differ by more than this: the number is not known to a factor of 2 either way, and is not shown."""
@@ -24,7 +25,7 @@ UNSTABLE_RATIO = 4.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval; None for both ends where one round shows no spread."""
+    """A number with an interval; None for both ends where one round shows no spread."""
 
     estimate: float
     low: float | None
@@ -38,26 +39,63 @@ class Estimate:
         return (self.high - self.low) / (2 * self.estimate)
 
 
-def estimate(values: Sequence[float]) -> Estimate:
-    """Median of positive numbers, one a round, with a Student interval around it on the log scale.
+@dataclass(frozen=True)
+class Contrast:
+    """What rounds tell of a logarithm: of a time, or of a ratio of times."""
 
-    Raises ValueError for none. With few rounds (3 to 10) a bootstrap covers far less than it says; Student's t with the
-    median's own loss of efficiency does not (tests/harness/test_statistics.py measures the coverage).
-    """
-    if len(values) == 0:
+    log: float
+    error: float | None
+    """Its standard error; None after one round."""
+    freedom: float
+    """Degrees of freedom of that error."""
+    rounds: int
+
+    def interval(self, level: float) -> Estimate:
+        """The number itself, with Student's interval at a level such as 0.95."""
+        if self.error is None:
+            return Estimate(math.exp(self.log), None, None)
+        width = float(student.ppf((1 + level) / 2, self.freedom)) * self.error
+        return Estimate(math.exp(self.log), math.exp(self.log - width), math.exp(self.log + width))
+
+    def __sub__(self, other: "Contrast") -> "Contrast":
+        """Of two independent samples (Welch, with Satterthwaite's degrees of freedom)."""
+        rounds = min(self.rounds, other.rounds)
+        if self.error is None or other.error is None:
+            return Contrast(self.log - other.log, None, 0, rounds)
+        mine, others = self.error**2, other.error**2
+        spread = mine**2 / self.freedom + others**2 / other.freedom
+        freedom = (mine + others) ** 2 / spread if spread else self.freedom + other.freedom
+        return Contrast(self.log - other.log, math.sqrt(mine + others), freedom, rounds)
+
+
+def of_logs(logs: Sequence[float]) -> Contrast:
+    """What a sample of logarithms tells, one a round. Raises ValueError for none."""
+    if not logs:
         raise ValueError("an estimate needs at least one round")
-    logs = [math.log(value) for value in values]
-    centre = median(logs)
-    if len(logs) < 2:
-        return Estimate(math.exp(centre), None, None)
-    quantile = float(student.ppf((1 + CONFIDENCE) / 2, len(logs) - 1))
-    loss = MEDIAN_LOSS if len(logs) > 2 else 1.0  # the median of two is their mean
-    width = quantile * loss * stdev(logs) / math.sqrt(len(logs))
-    return Estimate(math.exp(centre), math.exp(centre - width), math.exp(centre + width))
+    error = stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else None
+    return Contrast(fmean(logs), error, len(logs) - 1, len(logs))
 
 
-def ratio(a: Times, b: Times, links: Sequence[Times] = ()) -> Estimate | None:
-    """How many times as long a takes as b: from the rounds that both took part in; None if there are none.
+def student_width(rounds: int) -> float:
+    """The half-width of a 95 % interval after so many rounds, in units of their spread; infinite after one."""
+    return float(student.ppf((1 + CONFIDENCE) / 2, rounds - 1)) / math.sqrt(rounds) if rounds > 1 else math.inf
+
+
+def over_rounds(values: Sequence[float]) -> Contrast:
+    """What positive numbers tell, one a round. Raises ValueError for none."""
+    return of_logs([math.log(value) for value in values])
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The number that positive numbers stand for, one a round, with its 95 % interval. Raises ValueError for none.
+
+    With few rounds (3 to 10) a bootstrap covers far less than it says; tests/harness/test_statistics.py measures what this does.
+    """
+    return over_rounds(values).interval(CONFIDENCE)
+
+
+def ratio(a: Times, b: Times, links: Sequence[Times] = ()) -> Contrast | None:
+    """How many times as long a takes as b, as a logarithm: from the rounds that both took part in; None if there are none.
 
     Where they were in different parts of a round, by way of the links that were in both: (a / link) / (b / link), each
     with the link's time in that part, so that what changed between the parts cancels. A round counts once.
@@ -69,29 +107,5 @@ def ratio(a: Times, b: Times, links: Sequence[Times] = ()) -> Estimate | None:
         if not logs:
             logs = [math.log(a[i] / link[i] * link[j] / b[j]) for link in links for i in in_a for j in in_b if i in link and j in link]
         if logs:
-            found.append(math.exp(fmean(logs)))
-    return estimate(found) if found else None
-
-
-def unpaired_ratio(a: Sequence[float], b: Sequence[float]) -> Estimate:
-    """The same for cells that never met in a round: Welch's interval on the difference of mean logs.
-
-    Raises ValueError if one has no round.
-    """
-    if len(a) == 0 or len(b) == 0:
-        raise ValueError("a ratio needs at least one round of each")
-    log_a, log_b = [math.log(x) for x in a], [math.log(x) for x in b]
-    centre = median(log_a) - median(log_b)
-    if len(a) < 2 or len(b) < 2:
-        return Estimate(math.exp(centre), None, None)
-    va, vb = stdev(log_a) ** 2 / len(a), stdev(log_b) ** 2 / len(b)
-    if va + vb == 0:
-        return Estimate(math.exp(centre), math.exp(centre), math.exp(centre))
-    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    width = float(student.ppf((1 + CONFIDENCE) / 2, freedom)) * MEDIAN_LOSS * math.sqrt(va + vb)
-    return Estimate(math.exp(centre), math.exp(centre - width), math.exp(centre + width))
-
-
-def ties(compared: Estimate) -> bool:
-    """Whether a ratio's interval holds 1: no difference has been shown. Without an interval nothing can be said: False."""
-    return compared.low is not None and compared.high is not None and compared.low <= 1.0 <= compared.high
+            found.append(fmean(logs))
+    return of_logs(found) if found else None

@@ -15,9 +15,9 @@ import sqlalchemy as sql
 from platformdirs import user_data_path
 
 from frameworks import Cell
-from harness.records import Proof, Result, Round, plain
+from harness.records import Limits, Proof, Result, Round, plain
 
-SCHEMA = 5
+SCHEMA = 6
 """Version of the tables; a store of another version is not written to."""
 
 meta = sql.MetaData()
@@ -43,6 +43,7 @@ results = sql.Table(
     sql.Column("proof", sql.JSON),
     sql.Column("environment", sql.JSON, nullable=False),
     sql.Column("command", sql.String, nullable=False),
+    sql.Column("limits", sql.JSON, nullable=False),
     sql.Column("log", sql.JSON, nullable=False),
     sql.UniqueConstraint("run", *Cell._fields),
 )
@@ -55,6 +56,15 @@ rounds = sql.Table(
     sql.Column("part", sql.Integer, nullable=False),
     sql.Column("record", sql.JSON, nullable=False),
     sql.UniqueConstraint("result", "number", "part"),
+)
+calibrations = sql.Table(
+    "calibrations",
+    meta,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("made_at", sql.String, nullable=False),
+    sql.Column("machine", sql.String, nullable=False, index=True),
+    sql.Column("recordings", sql.JSON, nullable=False),
+    sql.Column("rates", sql.JSON),
 )
 
 
@@ -209,6 +219,38 @@ class Store:
             raise StoreProblem(f"{self.location} holds no {wanted}")
         return found  # type: ignore[no-any-return]  # _guard cannot carry its action's type
 
+    def begin_calibration(self, machine: str) -> int:
+        """A new calibration of a machine, with nothing recorded yet; gives its number."""
+
+        def action() -> int:
+            with self.engine.begin() as connection:
+                row = {"made_at": _now(), "machine": machine, "recordings": []}
+                return int(connection.execute(calibrations.insert().returning(calibrations.c.id), [row]).scalar_one())
+
+        return int(self._guard(action))
+
+    def save_calibration(self, number: int, **columns: Any) -> None:
+        """Stores what has been recorded so far (`recordings`), or what was found (`rates`)."""
+
+        def action() -> None:
+            with self.engine.begin() as connection:
+                connection.execute(calibrations.update().where(calibrations.c.id == number).values(**columns))
+
+        self._guard(action)
+
+    def calibration(self, machine: str | None = None) -> dict[str, Any] | None:
+        """The last calibration that found rates, of a machine; without a machine the last that recorded anything. None: none."""
+
+        def action() -> dict[str, Any] | None:
+            query = sql.select(calibrations).order_by(calibrations.c.id.desc())
+            if machine is not None:
+                query = query.where(calibrations.c.machine == machine)
+            with self.engine.connect() as connection:
+                found = [dict(row) for row in connection.execute(query).mappings()]
+            return next((row for row in found if row["recordings"] and (machine is None or row["rates"])), None)
+
+        return self._guard(action)  # type: ignore[no-any-return]  # _guard cannot carry its action's type
+
     def results(self, run: int) -> list[Result]:
         """All cells of a run, in the order of its plan, with their rounds."""
 
@@ -232,6 +274,7 @@ def _columns(result: Result) -> dict[str, Any]:
         "proof": plain(result.proof) if result.proof else None,
         "environment": result.environment,
         "command": result.command,
+        "limits": plain(result.limits),
         "log": list(result.log),
     }
 
@@ -245,6 +288,7 @@ def _result(row: Any, own_rounds: tuple[Round, ...]) -> Result:
         proof=Proof.of(row["proof"]) if row["proof"] else None,
         environment=row["environment"],
         command=row["command"],
+        limits=Limits(**row["limits"]),
         log=tuple(row["log"]),
     )
 

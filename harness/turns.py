@@ -16,12 +16,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol
 
 from frameworks import Cell
-from harness import host
+from harness import conditions, host
 from harness.launcher import Launch, Worker, WorkerFailed, log_tail
 from harness.records import Check, Round, Turn
+from harness.steady import course
 from harness.trajectory import Readings
 
 SIDE_BY_SIDE = 2
@@ -35,10 +37,12 @@ class Pace:
     laps: int = 3
     """At least; a median over fewer steps is not one."""
     most_laps: int = 40
-    seconds: float = 5.0
-    """Laps go on until their turns have taken this long."""
-    turn_seconds: float = 0.5
-    """A turn measures as many steps as fill this, at least one, and at most as many as have a loss that is known."""
+    seconds: float = 6.0
+    """Laps go on until each competitor's turns have taken this long, on average: twice what starting a worker takes, so that
+    most of a round is spent in steps."""
+    turn_seconds: float = 1.5
+    """A turn measures as many steps as fill this, at least one, and at most as many as have a loss that is known. Three steps
+    halve the spread of one, after the one that is not measured."""
 
 
 MOST_STEPS = 64
@@ -62,7 +66,7 @@ class Judge(Protocol):
         """Judges all that have been measured; called when every worker has ended. Sets `check`, or `failure`."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Competitor:
     """One cell in a round: its worker, what it has shown so far, or why it is out."""
 
@@ -129,7 +133,7 @@ def start(competitors: list[Competitor], judge: Judge | None, logs: Path) -> Non
         while waiting and slots:
             competitor, cpus = waiting.pop(0), slots.pop(0)
             try:
-                log = logs / (competitor.launch.cell.key.replace("/", "~") + ".log")
+                log = logs / f"{competitors.index(competitor)}~{competitor.launch.cell.key.replace('/', '~')}.log"
                 log.unlink(missing_ok=True)
                 competitor.worker = Worker(competitor.launch, log)
                 competitor.worker.send(competitor.launch.message(cpus))
@@ -174,7 +178,7 @@ def take_turns(
             competitor.worker.move(host.layout(competitor.launch.cell.threads))
     random.Random(seed).shuffle(ready)
     spent, lap = 0.0, 0
-    while ready and (lap < pace.laps or (spent < pace.seconds and lap < pace.most_laps)):
+    while ready and (lap < pace.laps or (spent < pace.seconds * len(ready) and lap < pace.most_laps)):
         for place, competitor in enumerate(ready if lap % 2 == 0 else ready[::-1]):
             try:
                 spent += _turn(competitor, pace, lap, place, judge)
@@ -186,7 +190,7 @@ def take_turns(
 
 
 def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge | None) -> float:
-    """One turn: the initial parameters, a step that is not measured, then those that are. Gives the seconds that the latter took.
+    """One turn: the initial parameters, a step that is not measured, then those that are. Gives the seconds that the steps took.
 
     The first turn is the second and third step: before and after it, what has not been proven yet is read in passing.
     """
@@ -201,8 +205,11 @@ def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge
     if lap and cell.mode == "train":
         worker.ask({"do": "start"})
     settling = worker.ask(_warm_up(cell))
-    n = 1 if lap == 0 else min(most, MOST_STEPS, math.ceil(pace.turn_seconds / max(competitor.turns[-1].seconds[-1], 1e-6)))
+    n = 1 if lap == 0 else min(most, MOST_STEPS, math.ceil(pace.turn_seconds / max(median(competitor.turns[-1].seconds), 1e-6)))
+    cpus = host.layout(cell.threads)
+    before = conditions.read(cpus, worker.cpu_seconds())
     reply = worker.ask({"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None})
+    machine = conditions.between(before, conditions.read(cpus, worker.cpu_seconds()), cpus)
     if reads:
         competitor.first_steps[3] = readings(worker, cell, reply["losses"][0])
     worker.pause()
@@ -212,8 +219,8 @@ def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge
     if lap == 0 and not reads:  # an allocator may keep the memory of what was copied later, which is not the step's
         competitor.peak = max(competitor.peak, peak)
     known = {"settling_seconds": settling["seconds"][0], "last_step": first + n, "loss": losses.get(first + n)}
-    competitor.turns.append(Turn(lap=lap, place=place, **known, **reply))
-    return float(reply["wall_seconds"])
+    competitor.turns.append(Turn(lap=lap, place=place, machine=machine, **known, **reply))
+    return float(settling["seconds"][0] + reply["wall_seconds"])
 
 
 def finish(competitor: Competitor, judge: Judge | None) -> None:
@@ -257,7 +264,7 @@ def readings(worker: Worker, cell: Cell, loss: float | None) -> Readings:
     return Readings(loss, dict(found["norms"]), dict(found["statistics"]))
 
 
-def run_round(
+def compete(
     launches: list[Launch],
     key: tuple[int, int],
     judge: Judge | None,
@@ -265,10 +272,10 @@ def run_round(
     seed: str,
     logs: Path,
     tick: Callable[[], None] = lambda: None,
-) -> dict[Cell, Round | Competitor]:
-    """One round of cells with the same workload and threads: a `Round` for each that was measured, else how it failed.
+) -> list[Round | Competitor]:
+    """One round of launches with the same workload and threads: of each the `Round`, else how it failed.
 
-    `key` is the round's number and part. Whatever happens, no worker is left behind.
+    `key` is the round's number and part. The same cell may be there several times. Whatever happens, no worker is left behind.
     """
     competitors = [Competitor(launch) for launch in launches]
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -288,10 +295,16 @@ def run_round(
                 competitor.worker.end()
     if judge:
         judge.at_the_end([c for c in competitors if c.failure is None])
-    return {c.launch.cell: c if c.failure else _record(c, key, started) for c in competitors}
+    return [c if c.failure else _record(c, key, started) for c in competitors]
+
+
+def run_round(launches: list[Launch], *how: Any) -> dict[Cell, Round | Competitor]:
+    """The same for different cells, by cell."""
+    return dict(zip((launch.cell for launch in launches), compete(launches, *how), strict=True))
 
 
 def _record(competitor: Competitor, key: tuple[int, int], started: str) -> Round:
+    went = course([seconds for turn in competitor.turns for seconds in turn.seconds])
     return Round(
         number=key[0],
         part=key[1],
@@ -303,4 +316,7 @@ def _record(competitor: Competitor, key: tuple[int, int], started: str) -> Round
         check=competitor.check,
         peak_memory_bytes=competitor.peak,
         turns=competitor.turns,
+        shape=went.shape,
+        warm_up_steps=went.warm_up_steps,
+        disturbance=conditions.disturbance(competitor.turns),
     )

@@ -20,6 +20,7 @@ OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc",
 
 
 BLOCK = 2**16  # values; 256 KiB in float32
+BURDEN = 2**14  # values of one piece of extra computation; microseconds
 
 
 def import_by_path(name, path):
@@ -74,6 +75,8 @@ class Worker:
             self.arrays = scattered(self.arrays, message["scatter"])
         own = self.arrays._replace(input=numpy.array(self.arrays.input), labels=numpy.array(self.arrays.labels))
         self.built = framework.build(workload, cell, own)
+        if message.get("burden"):
+            self.built = Burdened(self.built, message["burden"])
         own.input.fill(1)  # whoever reads the host's arrays in a step works on other data from now on
         own.labels.fill(0)
         seconds = self.clock() - loaded
@@ -141,6 +144,16 @@ class Worker:
         reset_peak_memory()  # a copy of parameters in passing is not the step's
         return {"started": True}
 
+    def weigh(self, message):
+        """How long so much extra computation takes, each time right after a step."""
+        burdened, seconds = Burdened(self.built, message["burden"]), []
+        for _ in range(message["n"]):
+            self.built.step(1)
+            begin = self.clock()
+            burdened.compute()
+            seconds.append(self.clock() - begin)
+        return {"seconds": seconds}
+
     def norms(self, message):
         """How far each parameter and statistic has moved from its start, or how large the logits are: Euclidean norms, null for
         what is missing, misshapen or not finite; and some sums of the logits."""
@@ -166,6 +179,29 @@ class Worker:
         arrays = found if isinstance(found, dict) else {message["what"]: found}
         numpy.savez(message["file"], **{name: numpy.asarray(array) for name, array in arrays.items()})
         return {"value": None}
+
+
+class Burdened:
+    """A network with extra computation in each of its steps: a slowdown of known size, for tests of the harness's own power."""
+
+    def __init__(self, built, burden):
+        import numpy
+
+        self.built, self.burden = built, burden
+        self.start, self.read = built.start, built.read
+        self.values, self.multiply = numpy.ones((2, BURDEN), numpy.float32), numpy.multiply
+
+    def compute(self):
+        """As many products of arrays as it is burdened with."""
+        for _ in range(self.burden):
+            self.multiply(self.values[0], self.values[0], out=self.values[1])
+
+    def step(self, n):
+        for _ in range(n):
+            self.built.step(1)
+            self.compute()
+        if not n:
+            self.built.step(0)
 
 
 def scattered(arrays, by):

@@ -1,7 +1,10 @@
 """One flat object per cell, as `--format json` prints it and every other report reads it (schema: cell.schema.json)."""
 
+import math
+from collections import Counter
 from collections.abc import Sequence
-from statistics import median
+from dataclasses import asdict
+from statistics import median, stdev
 from typing import Any
 
 import frameworks
@@ -16,7 +19,7 @@ ONE_ROUND = "one round: no interval"
 def cell_object(result: Result) -> dict[str, Any]:
     """A result for machines. Seconds, bytes, FLOP; None where a thing was not measured or cannot be trusted."""
     cell, rounds = result.cell, result.rounds
-    trusted = result.status == "ok" and bool(rounds)
+    trusted = result.status == "ok" and bool(result.standing)
     found = estimate(result.seconds_by_round) if trusted else None
     workload = workloads.discover().get(cell.workload)  # None: one of the user's own that is no longer there
     flops = cost.flops(workload, cell.mini_batch, cell.mode) if workload else None
@@ -26,10 +29,14 @@ def cell_object(result: Result) -> dict[str, Any]:
         "reason": result.reason,
         "seconds_per_step": {"estimate": found.estimate, "low": found.low, "high": found.high} if found else None,
         "rounds": len(result.seconds_by_round),
-        "steps": sum(len(r.steps) for r in rounds),
+        "thrown_out": len(rounds) - len(result.standing),
+        "steps": sum(len(r.steady_steps) for r in result.standing),
+        "spread": spread(result),
+        "shapes": dict(Counter(r.shape for r in rounds)),
         "samples_per_second": cell.mini_batch / found.estimate if found else None,
         "flops_per_step": flops,
         "flops_per_second": flops / found.estimate if found and flops else None,
+        "limit": limit(result) if found else None,
         "peak_memory_bytes": max((r.peak_memory_bytes for r in rounds), default=None),
         "build_seconds": median(r.build_seconds for r in rounds) if rounds else None,
         "first_step_seconds": median(r.first_step_seconds for r in rounds) if rounds else None,
@@ -48,12 +55,60 @@ def equal_work(result: Result) -> dict[str, Any] | None:
     return {key: found[key] for key in ("equal", "tiny", "full_size")}
 
 
+def limit(result: Result) -> dict[str, Any] | None:
+    """How near a cell with a number is to what the machine allows, and what binds it there; None where that is not known.
+
+    By arithmetic a step needs FLOPs and compulsory memory traffic; the longer of the two times, at the measured peak of a matrix
+    product and the measured bandwidth, is the limit. A convolution may pass it honestly (Winograd's algorithm multiplies less).
+    """
+    cell, limits = result.cell, result.limits
+    workload = workloads.discover().get(cell.workload)
+    if workload is None or limits.flops_per_second is None or limits.bytes_per_second is None:
+        return None
+    least = {
+        "matrix product": cost.flops(workload, cell.mini_batch, cell.mode) / limits.flops_per_second,
+        "memory": cost.least_bytes(workload, cell.mini_batch, cell.mode) / limits.bytes_per_second,
+    }
+    binds = max(least, key=lambda what: least[what])
+    return {"share": least[binds] / estimate(result.seconds_by_round).estimate, "binds": binds, **asdict(limits)}
+
+
 def marks(result: Result) -> list[str]:
     """What a reader must know about a number that is shown."""
     found = []
+    rounds, standing = result.rounds, result.standing
     if len(result.seconds_by_round) == 1 and result.status == "ok":
         found.append(ONE_ROUND)
+    if thrown_out := [r for r in rounds if r.disturbance]:
+        found.append(f"{len(thrown_out)} of {len(rounds)} rounds thrown out: {thrown_out[-1].disturbance}")
+    if 2 * sum(r.shape == "slow-down" for r in standing) > len(standing):
+        found.append("its steps grow slower before they are steady")
     return found
+
+
+def spread(result: Result) -> dict[str, float | None] | None:
+    """How much times differ, as shares of themselves (standard deviations of logarithms): the steps of a process, and the processes."""
+    standing = result.standing
+    if not standing:
+        return None
+    within = [deviation([math.log(s) for s in r.steady_steps]) for r in standing]
+    by_round = [math.log(s) for s in result.seconds_by_round]
+    return {
+        "within_process": median(known) if (known := [w for w in within if w is not None]) else None,
+        "between_processes": stdev(by_round) if len(by_round) > 1 else None,
+    }
+
+
+def deviation(logs: Sequence[float]) -> float | None:
+    """A standard deviation that one outlier does not move: from the median distance to the median; None of fewer than three."""
+    if len(logs) < 3:
+        return None
+    centre = median(logs)
+    return NORMAL_SPREAD * median(abs(x - centre) for x in logs)
+
+
+NORMAL_SPREAD = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
 
 
 def versions(result: Result) -> dict[str, str]:

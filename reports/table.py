@@ -5,7 +5,7 @@ measured is a dash with a footnote.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,11 @@ from rich.table import Table as RichTable
 import frameworks
 import workloads
 from frameworks import Cell
+from harness.comparison import MARGIN, Comparison, Verdict, compare
 from harness.records import Result
-from harness.statistics import Estimate, estimate, ratio, ties, unpaired_ratio
-from reports.cells import ONE_ROUND, marks, objects
+from harness.statistics import CONFIDENCE, Contrast, Estimate, estimate, over_rounds, ratio
+from harness.steady import SHAPES
+from reports.cells import ONE_ROUND, limit, marks, objects, spread
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,12 @@ class Entry:
 
     number: str
     """Seconds with as many digits as are known, and the interval; a dash where there is none."""
+    share: str
+    """How near it is to the machine's limit, and what binds it there; empty where that is not known."""
     best: bool
     """Fastest of its row."""
-    tie: bool
-    """Not shown to be slower than the row's best."""
+    verdict: Verdict | None
+    """Of this number against the row's best; None where there is nothing to compare."""
     notes: tuple[int, ...]
     """Footnotes."""
 
@@ -70,6 +74,22 @@ def workload_title(name: str) -> str:
     return found.title if found else name
 
 
+def share(result: Result) -> str:
+    """Like "62% mul": of the limit that the matrix product sets; "mem" of that of memory."""
+    near = limit(result)
+    return f"{100 * near['share']:.0f}% {'mem' if near['binds'] == 'memory' else 'mul'}" if near else ""
+
+
+def trusted(result: Result) -> bool:
+    """Whether it has a number."""
+    return result.status == "ok" and bool(result.standing)
+
+
+def seconds_of(result: Result) -> float:
+    """The number."""
+    return estimate(result.seconds_by_round).estimate
+
+
 def thread_count(threads: int) -> str:
     """In words."""
     return f"{threads} thread{'s' if threads > 1 else ''}"
@@ -88,23 +108,23 @@ def make(results: Sequence[Result]) -> Table:
     by_row: dict[Cell, dict[tuple[str, int], Result]] = {}
     for r in results:
         by_row.setdefault(r.cell._replace(device="", threads=0), {})[r.cell.device, r.cell.threads] = r
+    best, verdict_of = along(own.values() for own in by_row.values())
     rows = []
     for cell, own in by_row.items():
-        trusted = {place: r for place, r in own.items() if r.status == "ok" and r.rounds}
-        best = min(trusted, key=lambda place: estimate(trusted[place].seconds_by_round).estimate, default=None)
         entries = []
         for place in places:
             result = own.get(place)
             if result is None:
-                entries.append(Entry("", False, False, ()))
-            elif place not in trusted:
-                entries.append(Entry("-", False, False, (note(f"{result.status}: {result.reason}" if result.reason else result.status),)))
+                entries.append(Entry("", "", False, None, ()))
+            elif not trusted(result):
+                entries.append(
+                    Entry("-", "", False, None, (note(f"{result.status}: {result.reason}" if result.reason else result.status),))
+                )
             else:
                 found = estimate(result.seconds_by_round)
-                tie = place != best and best is not None and ties(unpaired_ratio(result.seconds_by_round, trusted[best].seconds_by_round))
                 shown = seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
                 notes = tuple(note(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
-                entries.append(Entry(shown, place == best and len(trusted) > 1, tie, notes))
+                entries.append(Entry(shown, share(result), result.cell in best, verdict_of.get(result.cell), notes))
         others = [other for other in by_row if other.workload == cell.workload]  # what differs among a workload's rows is said
         mode = f", {cell.mode}" if {other.mode for other in others} != {cell.mode} else ""
         precision = f", {cell.precision}" if {other.precision for other in others} != {"float32"} else ""
@@ -118,6 +138,17 @@ def make(results: Sequence[Result]) -> Table:
     modes = {r.cell.mode for r in results}
     title = "Seconds per mini-batch" + (", inference" if modes == {"infer"} else ", training" if modes == {"train"} else "")
     return Table(title, columns, rows, footnotes, verdicts(results), worst(results))
+
+
+def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdict]]:
+    """The best of each row with several numbers, and the verdicts of the others against it, those of all rows decided together."""
+    best, behind = set(), []
+    for row in rows:
+        ranked = sorted(filter(trusted, row), key=seconds_of)
+        best |= {r.cell for r in ranked[:1] if len(ranked) > 1}
+        behind += [(r, contrast(r, ranked[0])) for r in ranked[1:]]
+    compared = compare([c for _, c in behind])
+    return best, {r.cell: found.verdict for (r, _), found in zip(behind, compared, strict=True) if found.p is not None}
 
 
 def worst(results: Sequence[Result]) -> str:
@@ -145,31 +176,61 @@ def describe(framework: frameworks.Framework, variant: str) -> str:
     return f"{framework.title}, {variant}: {found.description}" + (f" ({', '.join(sets)})" if sets else "")
 
 
-def verdicts(results: Sequence[Result]) -> list[str]:
-    """Who is fastest at each workload and thread count, by the rounds that both took part in; ties are said to be ties."""
-    contests: dict[Cell, list[Result]] = {}
+@dataclass(frozen=True)
+class Contest:
+    """Cells that took turns: a workload, a thread count, a precision."""
+
+    cell: Cell
+    """What they have in common."""
+    first: Result
+    """The fastest, as far as is known."""
+    others: list[tuple[Result, Comparison]]
+    """How many times as long each other one takes, from the fastest to the slowest."""
+
+
+def contests(results: Sequence[Result]) -> list[Contest]:
+    """Each with its comparisons; those of all contests are decided together."""
+    groups: dict[Cell, list[Result]] = {}
     for r in results:
-        if r.rounds:
-            contests.setdefault(r.cell.contest, []).append(r)
-    lines = []
-    for contest, measured in contests.items():
+        if r.standing:
+            groups.setdefault(r.cell.contest, []).append(r)
+    found = []
+    for cell, measured in groups.items():
         rivals = [r for r in measured if r.status == "ok"]  # a link that failed later is a link for the rounds that it has
-        if len(rivals) < 2:
-            continue
-        first, compared = fastest(rivals, measured)
-        precision = "" if contest.precision == "float32" else f", {contest.precision}"
-        where = f"{workload_title(contest.workload)}{precision}, {thread_count(contest.threads)}"
-        known = [(r, found) for r, found in compared if found.low is not None]
-        unknown = [label(r) for r, found in compared if found.low is None]
-        if not known:
-            lines.append(f"{where}: {label(first)} was first, but without a second round no difference is shown")
-            continue
-        level = [f"{label(r)} ({span(found)})" for r, found in known if ties(found)]
-        line = f"{where}: {' = '.join([label(first), *level])}" + (" tie" if level else " is fastest")
-        behind = [f"{label(r)} takes {found.estimate:.2f}x ({span(found)})" for r, found in known if not ties(found)]
-        alone = [f"one round of {' and '.join(unknown)}: not compared"] if unknown else []
-        lines.append("; ".join([line, *([", ".join(behind)] if behind else []), *alone]))
-    return lines
+        if len(rivals) > 1:
+            found.append((cell, *fastest(rivals, measured)))
+    decided = iter(compare([contrast for *_, others in found for _, contrast in others]))
+    return [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, first, others in found]
+
+
+def verdicts(results: Sequence[Result]) -> list[str]:
+    """Who is fastest at each workload and thread count, by the rounds that both took part in; what has not been shown is said."""
+    return [in_words(contest) for contest in contests(results)]
+
+
+def in_words(contest: Contest) -> str:
+    """One line: the fastest, whom it ties with, who is not told apart from it, and how many times as long the others take."""
+    precision = "" if contest.cell.precision == "float32" else f", {contest.cell.precision}"
+    where = f"{workload_title(contest.cell.workload)}{precision}, {thread_count(contest.cell.threads)}"
+    first = label(contest.first)
+    known = [(label(r), c) for r, c in contest.others if c.ratio.low is not None]
+    if not known:
+        return f"{where}: {first} was first, but without a second round no difference is shown"
+    level = [f"{name} ({span(c.ratio)})" for name, c in known if c.verdict == "EQUIVALENT"]
+    open_ = [f"{name} ({span(c.ratio)}, {percent(c.smallest_effect)} would show)" for name, c in known if c.verdict == "INCONCLUSIVE"]
+    behind = [f"{name} takes {c.ratio.estimate:.2f}x ({span(c.ratio)})" for name, c in known if c.verdict in ("SLOWER", "FASTER")]
+    alone = [label(r) for r, c in contest.others if c.ratio.low is None]
+    head = f"{' = '.join([first, *level])} tie" if level else f"{first} leads" if open_ else f"{first} is fastest"
+    parts = [head, ", ".join(behind), f"not told apart: {', '.join(open_)}" if open_ else ""]
+    parts += [f"one round of {' and '.join(alone)}: not compared"] if alone else []
+    return f"{where}: " + "; ".join(part for part in parts if part)
+
+
+def percent(share: float | None) -> str:
+    """A share with two digits; of what is as large as the thing itself, times."""
+    if share is None:
+        return "nothing"
+    return f"{100 * share:.2g} %" if share < 1 else f"{1 + share:.2g}x"
 
 
 def span(found: Estimate) -> str:
@@ -186,36 +247,41 @@ def span(found: Estimate) -> str:
     return f"{shown(found.low)}-{shown(found.high)}x"
 
 
-def fastest(rivals: Sequence[Result], links: Sequence[Result] = ()) -> tuple[Result, list[tuple[Result, Estimate]]]:
+def fastest(rivals: Sequence[Result], links: Sequence[Result] = ()) -> tuple[Result, list[tuple[Result, Contrast]]]:
     """The fastest of at least two, and every other one's ratio to it, from the fastest to the slowest."""
     order = sorted(rivals, key=lambda r: estimate(r.seconds_by_round).estimate)
-    for _ in order:  # rounds in common may show that another one is faster than its own median says
+    for _ in order:  # rounds in common may show that another one is faster than its own rounds say
         first, others = order[0], order[1:]
-        compared = [(r, compare(r, first, links)) for r in others]
-        faster = [r for r, found in compared if found.high is not None and found.high < 1.0]
+        found = [(r, contrast(r, first, links)) for r in others]
+        faster = [r for r, c in found if (c.interval(CONFIDENCE).high or 1.0) < 1.0]
         if not faster:
             break
         order = [faster[0], *(r for r in order if r is not faster[0])]
-    return first, compared
+    return first, found
 
 
-def compare(a: Result, b: Result, links: Sequence[Result] = ()) -> Estimate:
+def contrast(a: Result, b: Result, links: Sequence[Result] = ()) -> Contrast:
     """How many times as long a takes as b: from the rounds in which they took turns, with each other or both with a link;
     unpaired where these are too few for an interval and their own rounds are not."""
     met = ratio(a.times, b.times, [c.times for c in links if c is not a and c is not b])
-    if met is not None and (met.low is not None or min(len(a.seconds_by_round), len(b.seconds_by_round)) < 2):
+    if met is not None and (met.error is not None or min(len(a.seconds_by_round), len(b.seconds_by_round)) < 2):
         return met
-    return unpaired_ratio(a.seconds_by_round, b.seconds_by_round)
+    return over_rounds(a.seconds_by_round) - over_rounds(b.seconds_by_round)
+
+
+SIGNS: dict[Verdict | None, str] = {"EQUIVALENT": " =", "INCONCLUSIVE": " ~"}
 
 
 def _text(entry: Entry, bold: str) -> str:
     number = f"{bold}{entry.number}{bold}" if entry.best and bold else entry.number
     notes = "".join(f" [{n}]" for n in entry.notes)
-    return number + (" =" if entry.tie else "") + notes
+    return number + SIGNS.get(entry.verdict, "") + (f", {entry.share}" if entry.share else "") + notes
 
 
 LEGEND = (
-    "bold: fastest of its row; =: not shown to be slower than that; ±: half the 95 % interval; without ±: one round, no difference is shown"
+    f"bold: fastest of its row; =: within {100 * MARGIN:.0f} % of that; ~: not told apart from it; ±: half the 95 % interval;"
+    " without ±: one round, no difference is shown;"
+    " % mul, % mem: of the fastest that this machine's matrix product, or memory, allows"
 )
 
 
@@ -288,19 +354,25 @@ def record(result: Result) -> str:
     if result.environment:
         digest, build, python = (result.environment.get(key) for key in ("digest", "build", "python_version"))
         lines.append(f"environment  {digest}, {build}, Python {python}")
-    if result.rounds:
+    if result.standing:
         found = estimate(result.seconds_by_round)
         interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
         lines.append(f"estimate     {seconds(found.estimate)} s per mini-batch{interval}")
         lines += [f"mark         {mark}" for mark in marks(result)]
-        lines.append("round  median s  steps  first step s  build s  busy processors  peak MB  last step's loss")
+    if result.rounds:
+        for what, share in (spread(result) or {}).items():
+            if share is not None:
+                lines.append(f"spread       {100 * share:.2g} % {what.replace('_', ' ')}")
+        lines.append("round  median s  steps  warm-up  first step s  build s  busy processors  peak MB  last step's loss")
         for r in result.rounds:
             last = r.turns[-1]
             shown = "" if last.loss is None else f"{last.loss:.6g} in step {last.last_step}"
             lines.append(
-                f"{r.number:5}  {r.seconds_per_step:8.4f}  {len(r.steps):5}  {r.first_step_seconds:12.3f}  {r.build_seconds:7.2f}"
-                f"  {r.cpu_per_wall:15.2f}  {r.peak_memory_bytes / 1e6:7.0f}  {shown}"
+                f"{r.number:5}  {r.seconds_per_step:8.4f}  {len(r.steps):5}  {r.warm_up_steps:7}  {r.first_step_seconds:12.3f}"
+                f"  {r.build_seconds:7.2f}  {r.cpu_per_wall:15.2f}  {r.peak_memory_bytes / 1e6:7.0f}  {shown}"
             )
+            lines += [f"       its steps: {SHAPES[r.shape]}"] if r.shape not in ("too few", "flat") else []
+            lines += [f"       thrown out: {r.disturbance}"] if r.disturbance else []
     if result.log:
         lines += ["last lines of its log:", *(f"  {line}" for line in result.log)]
     if result.command:

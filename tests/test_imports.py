@@ -54,7 +54,7 @@ IMPORTS_OF = {
 }
 
 
-COMMAND_LINE = ("cli.py", "checking.py", "output.py")
+COMMAND_LINE = ("cli.py", "calibrating.py", "checking.py", "output.py")
 
 
 @pytest.mark.parametrize("package", IMPORTS_OF)

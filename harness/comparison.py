@@ -1,0 +1,74 @@
+"""Is one cell faster than another? Verdicts that do not cry wolf, for all comparisons of a table together.
+
+A difference is told from the logarithms of paired ratios, one a round (`statistics.ratio`), by Student's t; over a table by
+Benjamini and Hochberg's procedure, so that of all differences shown at most a share of 1 - CERTAINTY is none. Each interval
+has the level at which its comparison was decided (Benjamini and Yekutieli 2005, "False discovery rate-adjusted multiple
+confidence intervals"): an interval that holds 1 and a verdict of FASTER or SLOWER never stand side by side.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from scipy.stats import false_discovery_control
+from scipy.stats import t as student
+
+from harness.statistics import Contrast, Estimate
+
+Verdict = Literal["FASTER", "SLOWER", "EQUIVALENT", "INCONCLUSIVE"]
+
+CERTAINTY = 0.99
+"""Of the differences that a table shows, so many are there, on average."""
+MARGIN = 0.02
+"""Times that differ by less are as good as equal, to anybody who chooses."""
+POWER = 0.9
+"""With which a difference of the smallest effect would be found."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is known of how many times as long one cell takes as another."""
+
+    verdict: Verdict
+    """FASTER: it takes less. EQUIVALENT: the whole interval lies within the margin. INCONCLUSIVE: none of these is shown."""
+    ratio: Estimate
+    """With the interval at the level of the decision; without one after a single round."""
+    p: float | None
+    """Chance of a difference like this, or a larger one, between equal cells; None after a single round."""
+    smallest_effect: float | None
+    """The difference (0.05: 5 %) that would have been found with a chance of 90 %; None after a single round."""
+    rounds: int
+    """That both took part in; the smaller number of the two where they never met."""
+
+
+def compare(contrasts: Sequence[Contrast], margin: float = MARGIN) -> list[Comparison]:
+    """The comparisons of one table, decided together."""
+    decided = [c for c in contrasts if c.error is not None]
+    ps = [_p(c) for c in decided]
+    found = sum(adjusted <= 1 - CERTAINTY for adjusted in false_discovery_control(ps)) if ps else 0
+    level = 1 - (1 - CERTAINTY) * max(1, found) / max(1, len(ps))
+    return [_decide(contrast, level, margin) for contrast in contrasts]
+
+
+def _p(contrast: Contrast) -> float:
+    """Two-sided, of no difference."""
+    assert contrast.error is not None
+    if contrast.error == 0:
+        return 1.0 if contrast.log == 0 else 0.0
+    return float(2 * student.sf(abs(contrast.log) / contrast.error, contrast.freedom))
+
+
+def _decide(contrast: Contrast, level: float, margin: float) -> Comparison:
+    ratio = contrast.interval(level)
+    if contrast.error is None or ratio.low is None or ratio.high is None:
+        return Comparison("INCONCLUSIVE", ratio, None, None, contrast.rounds)
+    effect = contrast.error * float(student.ppf((1 + level) / 2, contrast.freedom) + student.ppf(POWER, contrast.freedom))
+    verdict: Verdict = "INCONCLUSIVE"
+    if ratio.high < 1:
+        verdict = "FASTER"
+    elif ratio.low > 1:
+        verdict = "SLOWER"
+    elif 1 / (1 + margin) <= ratio.low and ratio.high <= 1 + margin:
+        verdict = "EQUIVALENT"
+    return Comparison(verdict, ratio, _p(contrast), math.expm1(effect), contrast.rounds)

@@ -1,0 +1,42 @@
+"""What becomes of a result with one more round: its status, by rules that never look at who is faster."""
+
+from dataclasses import replace
+from typing import Any
+
+from harness.conditions import THROWN_OUT
+from harness.records import Result, Round, Status
+from harness.statistics import UNSTABLE_RATIO, estimate
+
+NEVER_STEADY = 0.5
+"""A cell of which more than this share of the processes never became steady has no number."""
+
+
+def after(result: Result, outcome: Any) -> Result:
+    """A result after one more round: the round added, or the reason why there is none."""
+    if not isinstance(outcome, Round):
+        failure = outcome.failure
+        unequal = failure.status == "unequal" and result.proof is not None
+        proven = replace(result.proof, equal=False, reason=failure.reason) if result.proof and unequal else result.proof
+        return result.but(status=failure.status, reason=failure.reason, log=tuple(outcome.log), proof=proven)
+    proven = result.proof.with_full_size(outcome.check) if result.proof and outcome.check else result.proof
+    result = result.but(rounds=(*result.rounds, outcome), proof=proven)
+    status, reason = judged(result)
+    return result.but(status=status, reason=reason)
+
+
+def judged(result: Result) -> tuple[Status, str]:
+    """Whether the rounds of a result make a number; if not, why, and what to do."""
+    rounds, standing = result.rounds, result.standing
+    thrown_out = len(rounds) - len(standing)
+    if thrown_out > THROWN_OUT * len(rounds):
+        why = next(r.disturbance for r in reversed(rounds) if r.disturbance)
+        return "inconclusive", f"{thrown_out} of {len(rounds)} rounds thrown out: {why}; run it when nothing else runs here"
+    unsteady = sum(r.shape == "never steady" for r in standing)
+    if unsteady > NEVER_STEADY * len(standing):
+        look = f"stepbench plot steps {result.cell.key} -o steps.svg"
+        return "unstable", f"its steps never became steady in {unsteady} of {len(standing)} processes: look at them with `{look}`"
+    found = estimate(result.seconds_by_round)
+    if found.low is not None and found.high is not None and found.high / found.low > UNSTABLE_RATIO:
+        spread = f"{found.low:.3g} to {found.high:.3g} s"
+        return "unstable", f"interval {spread} after {len(result.seconds_by_round)} rounds: run it on a quieter machine"
+    return "ok", ""
