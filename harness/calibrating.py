@@ -135,7 +135,7 @@ def in_words(found: Calibration) -> str:
         return f"{100 * of.share:.1f} % ({100 * of.low:.1f} to {100 * of.high:.1f} %)"
 
     lines = [
-        f"Runs of {found.rounds} rounds; {found.false_alarm_rate.tries} drawn for each rate from {found.recorded} recorded ones (95 % intervals)",
+        f"Runs of {found.rounds} rounds, {found.false_alarm_rate.tries} for each rate, drawn from {found.recorded} rounds; 95 % intervals",
         f"equal cells called different        {rate(found.false_alarm_rate)}",
         *(f"{size:>3} % slower: found                {rate(of)}" for size, of in found.power.items()),
         *(f"{size:>3} % slower: called equal         {rate(of)}" for size, of in found.missed_as_equal.items()),

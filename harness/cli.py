@@ -19,7 +19,7 @@ from harness.output import BAD_INPUT, EXIT_CODES, INTERRUPTED, NOT_ALL_OK, print
 if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.records import Result
-    from harness.store import Store
+    from harness.store import Run, Store
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
@@ -98,7 +98,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     if as_json:
         print_json(found)
     else:
-        _print_table(table.make(found))
+        _print_table(table.make(found, _machine(store, store.run(carried_out.run))))
         click.echo(f"Run {carried_out.run} is stored in {store.location}. More: stepbench table, stepbench show CELL")
     _exit(found)
 
@@ -195,29 +195,38 @@ def show_table(style: str, number: int | None, location: str | None) -> None:
     """Print the timing table of a stored run."""
     from reports import table
 
-    found = _results(location, number)
+    found, machine = _stored(location, number)
     if style == "json":
         print_json(found)
     elif style == "csv":
         click.echo(table.to_frame(found).to_csv(index=False), nl=False)
     elif style == "markdown":
-        click.echo(table.to_markdown(table.make(found)), nl=False)
+        click.echo(table.to_markdown(table.make(found, machine)), nl=False)
     else:
-        _print_table(table.make(found))
+        _print_table(table.make(found, machine))
 
 
 @cli.command()
-@click.argument("kind", type=click.Choice(["ranking"]))
+@click.argument("kind", type=click.Choice(["ranking", "steps"]))
+@click.argument("cell", required=False)
 @output_option("-o", "--output", required=True, help="File to write; .svg, .png or .pdf.")
 @click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
 @store_option
-def plot(kind: str, output: str, number: int | None, location: str | None) -> None:
-    """Draw a stored run: every framework's seconds per mini-batch, with intervals."""
+def plot(kind: str, cell: str | None, output: str, number: int | None, location: str | None) -> None:
+    """Draw a stored run.
+
+    \b
+    ranking       every framework's seconds per mini-batch, with intervals
+    steps CELL    every step of one cell, process by process: warm-up, levels, what never settles
+    """
     from reports import plots
 
-    draw = {"ranking": plots.ranking}[kind]
+    if (kind == "steps") != (cell is not None):
+        raise click.UsageError("plot steps draws one cell: name it" if cell is None else "plot ranking draws all cells: leave the name out")
+    found, _ = _stored(location, number)
     try:
-        draw(_results(location, number)).savefig(output, dpi=150)
+        figure = plots.ranking(found) if cell is None else plots.steps(_one(found, cell))
+        figure.savefig(output, dpi=150)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
     click.echo(output)
@@ -238,17 +247,21 @@ def show(cell: str, number: int | None, as_json: bool, location: str | None) -> 
     from harness.records import plain
     from reports import table
 
-    found = _results(location, number)
+    found = _one(_stored(location, number)[0], cell)
+    if as_json:
+        click.echo(json.dumps({**plain(found), "cell": found.cell._asdict()}, indent=1))
+    else:
+        click.echo(table.record(found), nl=False)
+
+
+def _one(found: list[Result], cell: str) -> Result:
+    """The one result that a key, or any parts of one, fit."""
     parts = cell.split("/")
-    exact = [r for r in found if r.cell.key == cell]
-    fitting = exact or [r for r in found if set(parts) <= set(r.cell.key.split("/"))]
+    fitting = [r for r in found if r.cell.key == cell] or [r for r in found if set(parts) <= set(r.cell.key.split("/"))]
     if len(fitting) != 1:
         several = ", ".join(r.cell.key for r in (fitting or found)[:12])
         raise click.UsageError(f"{len(fitting)} cells fit {cell!r}: name one of {several}")
-    if as_json:
-        click.echo(json.dumps({**plain(fitting[0]), "cell": fitting[0].cell._asdict()}, indent=1))
-    else:
-        click.echo(table.record(fitting[0]), nl=False)
+    return fitting[0]
 
 
 for command in (check, calibrate, list_all, show_host, env):
@@ -274,8 +287,9 @@ def _store(location: str | None, create: bool = False) -> Store:
     return Store(default_location() if location is None else location, create)
 
 
-def _results(location: str | None, number: int | None) -> list[Result]:
-    """Of a stored run; workloads and frameworks of the user's own are known again if their files are still there."""
+def _stored(location: str | None, number: int | None) -> tuple[list[Result], str]:
+    """A stored run, and what is to be said of its machine; workloads and frameworks of the user's own are known again if their
+    files are still there."""
     from contextlib import suppress
 
     from workloads import files
@@ -285,7 +299,14 @@ def _results(location: str | None, number: int | None) -> list[Result]:
     for path in found.plan.get("files", ()):
         with suppress(files.BadFile):
             files.name(path)
-    return store.results(found.id)
+    return store.results(found.id), _machine(store, found)
+
+
+def _machine(store: Store, run: Run) -> str:
+    from harness import host
+    from reports import table
+
+    return table.machine(run.host, store.calibration(host.machine(run.host)))
 
 
 def _print_table(made: Any) -> None:
@@ -294,8 +315,8 @@ def _print_table(made: Any) -> None:
     print_rich(table.to_rich(made))
     for line in made.verdicts:
         click.echo(line)
-    if made.proof:
-        click.echo(made.proof)
+    for line in filter(None, (made.proof, made.machine)):
+        click.echo(line)
     for number, line in enumerate(made.footnotes, start=1):
         click.echo(f"[{number}] {line}")
 

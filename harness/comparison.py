@@ -31,7 +31,8 @@ class Comparison:
     """What is known of how many times as long one cell takes as another."""
 
     verdict: Verdict
-    """FASTER: it takes less. EQUIVALENT: the whole interval lies within the margin. INCONCLUSIVE: none of these is shown."""
+    """EQUIVALENT: the whole interval lies within the margin, whether or not it holds 1. FASTER: it takes less. INCONCLUSIVE: none of
+    these is shown."""
     ratio: Estimate
     """With the interval at the level of the decision; without one after a single round."""
     p: float | None
@@ -65,10 +66,10 @@ def _decide(contrast: Contrast, level: float, margin: float) -> Comparison:
         return Comparison("INCONCLUSIVE", ratio, None, None, contrast.rounds)
     effect = contrast.error * float(student.ppf((1 + level) / 2, contrast.freedom) + student.ppf(POWER, contrast.freedom))
     verdict: Verdict = "INCONCLUSIVE"
-    if ratio.high < 1:
+    if 1 / (1 + margin) <= ratio.low and ratio.high <= 1 + margin:
+        verdict = "EQUIVALENT"
+    elif ratio.high < 1:
         verdict = "FASTER"
     elif ratio.low > 1:
         verdict = "SLOWER"
-    elif 1 / (1 + margin) <= ratio.low and ratio.high <= 1 + margin:
-        verdict = "EQUIVALENT"
     return Comparison(verdict, ratio, _p(contrast), math.expm1(effect), contrast.rounds)

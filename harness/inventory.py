@@ -40,15 +40,21 @@ def list_all() -> None:
 @click.command("host")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show_host(as_json: bool) -> None:
-    """Show the machine as the harness sees it, and which processors a thread count gets."""
+    """Show the machine as the harness sees it, and grade it.
+
+    A: quiet, B: ordinary, C: noisy; by its settings, who else works on it, and a spin test of a second. Says what would make it
+    better, and changes nothing. Then the processors that a thread count gets.
+    """
     import json
 
     from harness import host
+    from harness.grade import grade
     from harness.plan import powers_of_two
 
-    facts = host.facts()
+    facts, graded = host.facts(), grade()
     if as_json:
-        click.echo(json.dumps({**facts, "layout": {n: host.layout(n) for n in powers_of_two()}}, indent=1))
+        layout = {n: host.layout(n) for n in powers_of_two()}
+        click.echo(json.dumps({**facts, "grade": graded.to_json(), "layout": layout}, indent=1))
         return
     for key, value in facts.items():
         if key != "processors":
@@ -58,6 +64,10 @@ def show_host(as_json: bool) -> None:
         click.echo(f"{threads:3} thread(s) on    processors {', '.join(map(str, host.layout(threads)))}")
     if not facts["affinity"]:
         click.echo("This system has no affinity masks: thread counts are set by each framework's own means and verified, not enforced.")
+    wanted = f"with a budget, rounds are added until intervals are within {100 * graded.target:g} %"
+    click.echo(f"\nGrade {graded.letter} for measuring: {wanted}")
+    for finding in graded.findings:
+        click.echo(f"  {finding.grade}  {finding.what:26} {finding.value}" + (f"\n     {finding.advice}" if finding.advice else ""))
 
 
 @click.group()

@@ -16,6 +16,7 @@ from rich.table import Table as RichTable
 import frameworks
 import workloads
 from frameworks import Cell
+from harness import host
 from harness.comparison import MARGIN, Comparison, Verdict, compare
 from harness.records import Result
 from harness.statistics import CONFIDENCE, Contrast, Estimate, estimate, over_rounds, ratio
@@ -51,6 +52,8 @@ class Table:
     verdicts: list[str]
     proof: str
     """How far apart the cells' work is at most."""
+    machine: str
+    """Where it was measured, and what that machine can see."""
 
 
 def seconds(value: float) -> str:
@@ -95,8 +98,23 @@ def thread_count(threads: int) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
-def make(results: Sequence[Result]) -> Table:
-    """The table of a run's results, in their order."""
+def machine(host_facts: dict[str, Any], calibration: dict[str, Any] | None) -> str:
+    """Where a run was measured, how good that machine is for it, and what it can see, as it was last calibrated; one line."""
+    grade = host_facts["grade"]
+    worst_ones = ", ".join(f"{f['what']}: {f['value']}" for f in grade["findings"] if f["grade"] == grade["letter"] != "A")
+    where = f"Measured on {host.machine(host_facts)}; grade {grade['letter']}" + (f" ({worst_ones})" if worst_ones else "")
+    if calibration is None:
+        return f"{where}. Not calibrated: `stepbench calibrate` finds out what differences this machine can see"
+    rates = calibration["rates"]
+    false, held = (100 * rates[what]["share"] for what in ("false_alarm_rate", "coverage"))
+    return (
+        f"{where}. Calibrated {calibration['made_at'][:10]}: of runs of {rates['rounds']} rounds, {false:.1f} % call equal cells different,"
+        f" {held:.0f} % of intervals hold the long-run value, 90 % find a slowdown of {100 * rates['smallest_effect']:.1f} %"
+    )
+
+
+def make(results: Sequence[Result], machine: str = "") -> Table:
+    """The table of a run's results, in their order; with a line on their machine."""
     footnotes: list[str] = []
 
     def note(text: str) -> int:
@@ -137,7 +155,7 @@ def make(results: Sequence[Result]) -> Table:
             footnotes.append(describe(found_module.framework, variant))
     modes = {r.cell.mode for r in results}
     title = "Seconds per mini-batch" + (", inference" if modes == {"infer"} else ", training" if modes == {"train"} else "")
-    return Table(title, columns, rows, footnotes, verdicts(results), worst(results))
+    return Table(title, columns, rows, footnotes, verdicts(results), worst(results), machine)
 
 
 def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdict]]:
@@ -146,7 +164,7 @@ def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdi
     for row in rows:
         ranked = sorted(filter(trusted, row), key=seconds_of)
         best |= {r.cell for r in ranked[:1] if len(ranked) > 1}
-        behind += [(r, contrast(r, ranked[0])) for r in ranked[1:]]
+        behind += [(r, over_rounds(r.seconds_by_round) - over_rounds(ranked[0].seconds_by_round)) for r in ranked[1:]]  # never met
     compared = compare([c for _, c in behind])
     return best, {r.cell: found.verdict for (r, _), found in zip(behind, compared, strict=True) if found.p is not None}
 
@@ -297,7 +315,7 @@ def to_markdown(table: Table) -> str:
     lines += [
         "| " + " | ".join([workload, framework, *(_text(e, "**") for e in entries)]) + " |" for workload, framework, entries in table.rows
     ]
-    lines += ["", LEGEND, "", *([table.proof, ""] if table.proof else [])]
+    lines += ["", LEGEND, "", *(line for text in (table.proof, table.machine) if text for line in (text, ""))]
     lines += [f"- {verdict}" for verdict in table.verdicts] + [""]
     lines += [f"- [{n}] {text}" for n, text in enumerate(table.footnotes, start=1)]
     return "\n".join(lines).rstrip() + "\n"
@@ -320,6 +338,15 @@ def to_rich(table: Table) -> RichTable:
     return shown
 
 
+NESTED = {
+    "seconds_per_step": ("estimate", "low", "high"),
+    "spread": ("within_process", "between_processes"),
+    "limit": ("share", "binds", "flops_per_second", "bytes_per_second"),
+    "equal_work": ("error", "where", "share_of_bound"),
+}
+"""Keys of a cell's objects, which become columns."""
+
+
 def to_frame(results: Sequence[Result]) -> pd.DataFrame:
     """One row a cell; nested objects become columns such as seconds_per_step.low; versions stay JSON."""
     rows: list[dict[str, Any]] = []
@@ -328,10 +355,9 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
         found["marks"] = "; ".join(found["marks"])
         proven = found.pop("equal_work") or {}
         checks = {f"equal_work.{size}": proven.get(size) for size in ("tiny", "full_size")}
-        nested = {"seconds_per_step": found.pop("seconds_per_step"), **checks}
-        for name, values in nested.items():
-            keys = ("estimate", "low", "high") if name == "seconds_per_step" else ("error", "where", "share_of_bound")
-            found |= {f"{name}.{key}": (values or {}).get(key) for key in keys}
+        found["shapes"] = "; ".join(f"{count} {shape}" for shape, count in found["shapes"].items())
+        for name, values in {**{name: found.pop(name) for name in ("seconds_per_step", "spread", "limit")}, **checks}.items():
+            found |= {f"{name}.{key}": (values or {}).get(key) for key in NESTED[name.partition(".")[0]]}
         rows.append(found)
     return pd.DataFrame(rows)
 

@@ -1,5 +1,6 @@
 """A session: groups that do not fit into memory, and what it leaves behind."""
 
+import math
 import os
 import shutil
 import time
@@ -42,7 +43,7 @@ def test_a_group_that_does_not_fit_runs_in_parts_with_a_link(session):
     assert saved[0] == [("default", (1, 0)), ("tuned", (1, 0))]
     assert saved[1] == [("default", (1, 1)), ("asleep", (1, 1))]
     chained = [tuned.times[number, 0] / link.times[number, 0] * link.times[number, 1] / asleep.times[number, 1] for number in (1, 2)]
-    assert table.compare(tuned, asleep, [link]).estimate == pytest.approx((chained[0] * chained[1]) ** 0.5)
+    assert math.exp(table.contrast(tuned, asleep, [link]).log) == pytest.approx((chained[0] * chained[1]) ** 0.5)
 
 
 def test_an_interrupted_round_goes_on_with_its_link(session):
@@ -63,7 +64,7 @@ def test_an_interrupted_round_goes_on_with_its_link(session):
 )
 def test_what_is_unstable_at_the_end_of_a_budget_gets_two_rounds_more(session, monkeypatch, budget, ratio, rounds, status):
     """Not without a budget: there the user has said how many rounds. Every interval is wider than a ratio of 1."""
-    monkeypatch.setattr("harness.session.UNSTABLE_RATIO", ratio)
+    monkeypatch.setattr("harness.outcome.UNSTABLE_RATIO", ratio)
     session.plan = Plan(CELLS[:2], 2, budget=budget, pace=PACE, memory=2**31)
     session.prepare()
     session.measure(lambda changed: None, time.monotonic() + budget)

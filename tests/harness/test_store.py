@@ -9,18 +9,19 @@ import sys
 import pytest
 
 from frameworks import Cell
-from harness.records import PROTOCOL, Check, Proof, Result, Round, Turn
+from harness.records import PROTOCOL, Check, Conditions, Limits, Proof, Result, Round, Turn
 from harness.store import Store, StoreProblem
 
 CELL = Cell("fcn-5", "torch", "tuned", "cpu", 2, 64)
-TURN = Turn(0, 1, 0.6, [0.5, 0.25], 3, 2.1, 0.8, 0.7, 0.75, 0.9, 1e-6, 0, 3, 1)
+QUIET = Conditions(1.0, 0.0, 0.01, 0.0, 0.0, 0.0, None, 3e9, 61.5)
+TURN = Turn(0, 1, 0.6, [0.5, 0.25], 3, 2.1, 0.8, 0.7, 0.75, 0.9, 1e-6, 0, 3, 1, QUIET)
 
 
 CHECK = Check(1e-6, "loss after step 1", 0.1)
 
 
 def a_round(number):
-    return Round(number, 0, "2026-01-01T00:00:00+00:00", [0, 1], 1.5, 0.5, 2.0, CHECK, 10**9, [TURN])
+    return Round(number, 0, "2026-01-01T00:00:00+00:00", [0, 1], 1.5, 0.5, 2.0, CHECK, 10**9, [TURN], "warm-up", 1, "swapping")
 
 
 @pytest.fixture
@@ -32,12 +33,26 @@ def test_what_is_written_is_read_back(store):
     """Every field of every record, step times too."""
     run = store.begin({"cells": []}, {"kernel": "6"}, PROTOCOL, [CELL])
     assert [r.status for r in store.results(run)] == ["unfinished"]
-    result = Result(CELL, "ok", "", (a_round(1),), Proof(True, "", CHECK, 2, CHECK), {"digest": "abc"}, "python x", ("line",))
+    result = Result(
+        CELL, "ok", "", (a_round(1),), Proof(True, "", CHECK, 2, CHECK), {"digest": "abc"}, "python x", Limits(1e11, None), ("line",)
+    )
     store.save(run, [result])
     store.save(run, [result.but(rounds=(a_round(1), a_round(2)))])
     (read,) = Store(store.location).results(run)
     assert read == result.but(rounds=(a_round(1), a_round(2)))
     assert read.rounds[0].steps == [0.5, 0.25]
+
+
+def test_the_last_calibration_of_a_machine(store):
+    """One that was interrupted has no rates: the one before it stands; another machine has none."""
+    assert store.calibration("here") is None
+    first, second = store.begin_calibration("here"), store.begin_calibration("here")
+    store.save_calibration(first, recordings=[{"rounds": [1]}])
+    store.save_calibration(first, rates={"rounds": 8})
+    store.save_calibration(second, recordings=[{"rounds": [2]}])
+    assert store.calibration("here")["rates"] == {"rounds": 8}
+    assert store.calibration("there") is None
+    assert store.calibration()["recordings"] == [{"rounds": [2]}]
 
 
 def test_an_infinite_error_is_stored_as_null(store):
@@ -114,7 +129,7 @@ def test_another_schema_is_not_touched(store):
     """A newer stepbench's store is left alone."""
     with store.engine.begin() as connection:
         connection.exec_driver_sql("update info set value = '999'")
-    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 5"):
+    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 6"):
         Store(store.location, create=True)
 
 

@@ -1,25 +1,29 @@
 """The table: numbers, bold, ties, dashes and footnotes from known results; the JSON against its schema."""
 
 import json
+import math
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 import reports
+import workloads
 from frameworks import Cell
-from harness.records import Check, Proof, Result, Round, Turn
-from harness.statistics import unpaired_ratio
+from harness.records import Check, Conditions, Limits, Proof, Result, Round, Turn
+from harness.statistics import over_rounds
 from reports import table
 from reports.cells import objects
+from workloads import cost
 
 SCHEMA = json.loads((Path(reports.__file__).parent / "cell.schema.json").read_text())
 
 
 CHECK = Check(1e-6, "loss after step 1", 0.1)
+QUIET = Conditions(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, None, None)
 
 
-def result(framework, threads, rounds, variant="default", part=0, **fields):
+def result(framework, threads, rounds, variant="default", part=0, shape="flat", disturbance="", **fields):
     """A cell whose rounds took these seconds per step."""
     made = tuple(
         Round(
@@ -32,7 +36,10 @@ def result(framework, threads, rounds, variant="default", part=0, **fields):
             s * 3,
             CHECK,
             10**9,
-            [Turn(0, 0, s, [s, s], 3, 2.1, 2 * s, 2 * s * threads, 2 * s * threads, 2 * s, 0.0, 0, 0, 0)],
+            [Turn(0, 0, s, [s, s], 3, 2.1, 2 * s, 2 * s * threads, 2 * s * threads, 2 * s, 0.0, 0, 0, 0, QUIET)],
+            shape,
+            0,
+            disturbance if n == 1 else "",
         )
         for n, s in enumerate(rounds, start=1)
     )
@@ -40,6 +47,7 @@ def result(framework, threads, rounds, variant="default", part=0, **fields):
         "status": "ok",
         "proof": Proof(True, "", CHECK, 1, Check(2e-4, "conv1.bias after step 3", 0.2)),
         "environment": {"packages": {framework: "1.2", "numpy": "2.4"}},
+        "limits": Limits(100e9 * threads, 20e9),
     }
     return Result(Cell("fcn-5", framework, variant, "cpu", threads, 64), **{**known, "rounds": made, **fields})
 
@@ -58,17 +66,27 @@ def entries(made, framework):
     return next(row for _, name, row in made.rows if name == framework)
 
 
-def test_best_of_a_row_is_bold_and_ties_are_marked():
+def test_the_best_of_a_row_is_bold_and_the_others_have_verdicts():
     """PyTorch gains from a second thread; JAX shows no difference; TensorFlow has nothing to compare."""
     made = table.make(RESULTS)
-    assert [(e.best, e.tie) for e in entries(made, "PyTorch")] == [(False, False), (True, False)]
-    assert [(e.best, e.tie) for e in entries(made, "JAX")] == [(False, True), (True, False)]
-    assert [(e.best, e.tie) for e in entries(made, "TensorFlow")] == [(False, False), (False, False)]
+    assert [(e.best, e.verdict) for e in entries(made, "PyTorch")] == [(False, "SLOWER"), (True, None)]
+    assert [(e.best, e.verdict) for e in entries(made, "JAX")] == [(False, "INCONCLUSIVE"), (True, None)]
+    assert [(e.best, e.verdict) for e in entries(made, "TensorFlow")] == [(False, None), (False, None)]
 
 
 def test_numbers_carry_intervals():
-    """Median and half-width: t(2) x 1.2533 x sd / sqrt(3) around it."""
-    assert [e.number for e in entries(table.make(RESULTS), "PyTorch")] == ["0.700 ±0.89%", "0.350 ±0.89%"]
+    """Mean and half-width: t(2) x sd / sqrt(3) around it."""
+    assert [e.number for e in entries(table.make(RESULTS), "PyTorch")] == ["0.700 ±0.71%", "0.350 ±0.71%"]
+
+
+def test_numbers_carry_their_share_of_the_limit():
+    """38.29 GFLOP at 100 GFLOP/s a thread take .3829 and .1914 s: 55 % of .7 and .35 s; memory would allow far more."""
+    assert [e.share for e in entries(table.make(RESULTS), "PyTorch")] == ["55% mul", "55% mul"]
+    slow_memory = RESULTS[0].but(limits=Limits(100e9, 1e8))
+    found = objects([slow_memory])[0]["limit"]
+    assert found["binds"] == "memory"
+    assert found["share"] == pytest.approx(cost.least_bytes(workloads.discover()["fcn-5"], 64) / 1e8 / 0.7, rel=1e-3)
+    assert objects([RESULTS[0].but(limits=Limits())])[0]["limit"] is None
 
 
 def test_what_was_not_measured_is_a_dash_with_its_reason():
@@ -82,16 +100,30 @@ def test_what_was_not_measured_is_a_dash_with_its_reason():
 def test_verdicts_pair_the_rounds_and_call_ties_ties():
     """JAX and TensorFlow move together: their ratio is known far better than either time."""
     verdicts = table.make(RESULTS).verdicts
-    assert verdicts[0].startswith("FCN-5, 1 thread: JAX is fastest; TensorFlow takes 1.00x (1.002-1.002x), PyTorch takes 1.40x (1.3")
+    assert verdicts[0] == "FCN-5, 1 thread: JAX = TensorFlow (1.002-1.002x) tie; PyTorch takes 1.40x (1.34-1.46x)"
     assert verdicts[1].startswith("FCN-5, 2 threads: PyTorch is fastest; JAX takes 1.43x")
     noisy = [result("torch", 1, [0.7, 0.8, 0.75]), result("jax", 1, [0.75, 0.72, 0.78])]
-    assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch = JAX (0.78-1.39x) tie"]
+    assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch leads; not told apart: JAX (0.59-1.71x, 89 % would show)"]
+
+
+def test_comparisons_of_a_table_are_decided_together():
+    """One of 1 % among many that are none is not shown; alone it would be."""
+    edge = [result("torch", 1, [0.56, 0.57, 0.565]), result("jax", 1, [0.5, 0.495, 0.505])]
+    (alone,) = table.contests(edge)
+    assert [c.verdict for _, c in alone.others] == ["SLOWER"]
+    noise = [
+        result(name, threads, [0.5, 0.9, 0.6][::way]) for threads in (2, 4, 8) for way, name in ((1, "torch"), (-1, "jax"), (1, "mxnet"))
+    ]
+    among_others = table.contests(edge + noise)
+    assert [c.verdict for _, c in among_others[0].others] == ["INCONCLUSIVE"]
+    assert among_others[0].others[0][1].ratio.low < 1
 
 
 def test_cells_that_never_took_turns_are_not_paired():
     """Two parts of a group that was split: round 1 of one is not round 1 of the other."""
     a, b = (result(name, 1, [0.5, 0.6, 0.7], part=part) for part, name in enumerate(("torch", "jax")))
-    assert table.compare(a, b) == unpaired_ratio([0.5, 0.6, 0.7], [0.5, 0.6, 0.7])
+    own = over_rounds([0.5, 0.6, 0.7])
+    assert table.contrast(a, b) == own - own
 
 
 def test_parts_of_a_group_are_compared_by_way_of_their_link():
@@ -101,13 +133,13 @@ def test_parts_of_a_group_are_compared_by_way_of_their_link():
     link = result("tensorflow", 1, [0.5, 0.55, 0.45])
     again = result("tensorflow", 1, [1.0, 1.1, 0.9], part=1)
     link = link.but(rounds=link.rounds + again.rounds)
-    assert table.compare(torch, jax, [link]).estimate == pytest.approx((0.6 / 0.5) / (0.8 / 1.0))
-    assert table.compare(torch, link, [jax]).estimate == pytest.approx(1.2)
+    assert math.exp(table.contrast(torch, jax, [link]).log) == pytest.approx((0.6 / 0.5) / (0.8 / 1.0))
+    assert math.exp(table.contrast(torch, link, [jax]).log) == pytest.approx(1.2)
     first, compared = table.fastest([torch, jax, link], [torch, jax, link])
     assert first is jax
-    assert {r.cell.framework: pytest.approx(found.estimate) for r, found in compared} == {"tensorflow": 1.25, "torch": 1.5}
+    assert {r.cell.framework: pytest.approx(math.exp(found.log)) for r, found in compared} == {"tensorflow": 1.25, "torch": 1.5}
     assert objects([link])[0]["rounds"] == 3  # a link counts once a round, by the median of its parts
-    assert objects([link])[0]["seconds_per_step"]["estimate"] == pytest.approx(0.75)
+    assert objects([link])[0]["seconds_per_step"]["estimate"] == pytest.approx((0.75 * 0.825 * 0.675) ** (1 / 3))
 
 
 def test_a_link_that_failed_later_still_links():
@@ -122,7 +154,39 @@ def test_one_round_gives_no_verdict():
     """Neither a winner nor a tie: nothing has been shown."""
     once = [result("torch", 1, [0.7]), result("torch", 2, [0.4]), result("jax", 1, [0.8])]
     assert table.make(once).verdicts == ["FCN-5, 1 thread: PyTorch was first, but without a second round no difference is shown"]
-    assert [(e.best, e.tie) for e in entries(table.make(once), "PyTorch")] == [(False, False), (True, False)]
+    assert [(e.best, e.verdict) for e in entries(table.make(once), "PyTorch")] == [(False, None), (True, None)]
+
+
+def test_rounds_that_are_thrown_out_do_not_count():
+    """The first took three times as long while something else ran."""
+    found = result("torch", 1, [2.1, 0.7, 0.7], disturbance="other processes on its processors (5 of 5 turns)")
+    (entry,) = entries(table.make([found]), "PyTorch")
+    assert entry.number == "0.700 ±0%"
+    assert objects([found])[0]["marks"] == ["1 of 3 rounds thrown out: other processes on its processors (5 of 5 turns)"]
+    assert "thrown out: other processes" in table.record(found)
+
+
+def test_a_cell_that_grows_slower_says_so():
+    """A leak, or heat."""
+    assert objects([result("torch", 1, [0.7, 0.7], shape="slow-down")])[0]["marks"] == ["its steps grow slower before they are steady"]
+
+
+CALIBRATION = {
+    "made_at": "2026-01-02T03:04:05+00:00",
+    "rates": {"rounds": 8, "false_alarm_rate": {"share": 0.004}, "coverage": {"share": 0.95}, "smallest_effect": 0.034},
+}
+
+
+def test_the_line_on_the_machine():
+    """What grade it has and why, and what it can see."""
+    findings = [{"what": "turbo", "value": "on", "grade": "B"}, {"what": "SMT", "value": "off", "grade": "A"}]
+    facts = {"processor": "Test", "physical_cores": 4, "memory_bytes": 2**33, "grade": {"letter": "B", "findings": findings}}
+    where = "Measured on Test, 4 cores, 8 GiB; grade B (turbo: on). "
+    assert table.machine(facts, None) == where + "Not calibrated: `stepbench calibrate` finds out what differences this machine can see"
+    assert table.machine(facts, CALIBRATION) == where + (
+        "Calibrated 2026-01-02: of runs of 8 rounds, 0.4 % call equal cells different, 95 % of intervals hold the long-run value,"
+        " 90 % find a slowdown of 3.4 %"
+    )
 
 
 def test_one_round():
@@ -144,10 +208,11 @@ def test_variants_are_rows_of_their_own_and_explained():
 
 
 def test_markdown():
-    """Bold in asterisks, ties with =, footnotes at the end."""
-    text = table.to_markdown(table.make(RESULTS))
-    assert "| FCN-5 | PyTorch | 0.700 ±0.89% | **0.350 ±0.89%** |" in text
-    assert "| FCN-5 | JAX | 0.500 ±3.1% = |" in text
+    """Bold in asterisks, signs of verdicts, footnotes at the end, the machine's line before them."""
+    text = table.to_markdown(table.make(RESULTS, "Measured here."))
+    assert "| FCN-5 | PyTorch | 0.700 ±0.71%, 55% mul | **0.350 ±0.71%**, 55% mul |" in text
+    assert "| FCN-5 | JAX | 0.500 ±2.5% ~, 77% mul |" in text
+    assert "\nMeasured here.\n" in text
     assert "- [1] crashed: ended by signal SIGKILL" in text
 
 
@@ -168,13 +233,16 @@ def test_json_follows_its_schema(found):
 def test_json_values():
     """Derived figures agree with each other."""
     found = objects(RESULTS)[1]
-    assert found["seconds_per_step"]["estimate"] == pytest.approx(0.35)
-    assert found["samples_per_second"] == pytest.approx(64 / 0.35)
+    assert found["seconds_per_step"]["estimate"] == pytest.approx(0.35, rel=1e-5)
+    assert found["samples_per_second"] == pytest.approx(64 / 0.35, rel=1e-5)
     assert found["flops_per_second"] == pytest.approx(38.29e9 / 0.35, rel=1e-3)
     assert found["first_step_seconds"] == pytest.approx(1.05)
     assert found["cpu_per_wall"] == pytest.approx(2.0)
     assert found["versions"] == {"torch": "1.2", "numpy": "2.4"}
     assert found["steps"] == 6
+    assert found["thrown_out"] == 0
+    assert found["shapes"] == {"flat": 3}
+    assert found["spread"] == {"within_process": None, "between_processes": pytest.approx(0.01 / 3.5, rel=1e-3)}
     assert objects(RESULTS)[5]["seconds_per_step"] is None
 
 
@@ -182,6 +250,6 @@ def test_frame():
     """One row a cell, nested values as columns."""
     frame = table.to_frame(RESULTS)
     assert frame.shape[0] == 6
-    assert frame["seconds_per_step.estimate"][1] == pytest.approx(0.35)
+    assert frame["seconds_per_step.estimate"][1] == pytest.approx(0.35, rel=1e-5)
     assert frame["equal_work.tiny.where"][0] == "loss after step 1"
     assert frame["equal_work.full_size.error"][0] == 2e-4
