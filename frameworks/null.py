@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, List
+from typing import Any, Callable, Dict, List
 
 from frameworks import Build, Cell, Framework, Unsupported, Variant
 from frameworks.numpy import Reference
@@ -35,6 +35,12 @@ framework = Framework(
         "babbles": Variant("writes garbage into the harness's pipe", settings={"fault": "babbles"}),
         "hungry": Variant("takes memory until there is none", settings={"fault": "hungry"}),
         "jumpy": Variant("takes a different time in every process", settings={"seconds": 0.01, "jump": 8.0}),
+        "bimodal": Variant("takes 20 or 28 ms, changing every eighth step", settings={"seconds": 0.02, "course": "bimodal"}),
+        "leaks": Variant("takes 2 % longer in each step than in the one before", settings={"seconds": 0.01, "course": "leaks"}),
+        "governed": Variant(
+            "spins for 20 ms at the speed that a file named `speed` in its folder tells; ends at speed 0",
+            settings={"seconds": 0.02, "course": "governed"},
+        ),
     },
     listed=False,
 )
@@ -58,10 +64,13 @@ class Null:
         self.start, self.read = self.reference.start, self.reference.read
         self.wait = sleep if settings.get("sleep") else spin
         self.fault = FAULTS.get(settings.get("fault", ""), lambda: None)
+        self.course = COURSES.get(settings.get("course", ""), even)
+        self.made = 0
 
     def step(self, n: int) -> None:
         for _ in range(n):
-            end = time.perf_counter() + self.seconds
+            end = time.perf_counter() + self.seconds * self.course(self.made)
+            self.made += 1
             self.fault()
             self.reference.step(1)
             self.wait(end)
@@ -129,3 +138,27 @@ FAULTS = {
     "hungry": take_memory,
     "greedy": take_all_processors,
 }
+
+
+def even(made: int) -> float:
+    return 1.0
+
+
+def governed(made: int) -> float:
+    """As a machine whose frequency somebody changes; at speed 0 this process is no more."""
+    try:
+        with open("speed") as file:
+            speed = float(file.read())
+    except (OSError, ValueError):  # nobody has said anything, or is just writing it
+        speed = 1.0
+    if not speed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 1 / speed
+
+
+COURSES: Dict[str, Callable[[int], float]] = {
+    "bimodal": lambda made: 1.4 if made // 8 % 2 else 1.0,
+    "leaks": lambda made: 1.02**made,
+    "governed": governed,
+}
+"""How many times as long a step takes, by the number of steps made before it in its process."""

@@ -18,9 +18,11 @@ PASSES = 12
 
 def copy_bandwidth(threads: int) -> float:
     """Bytes per second of the second-fastest pass; the fastest may be a slip of the clock."""
-    source, target = (numpy.ones((threads, COPIED // threads // 8)) for _ in range(2))
+    source, target = (numpy.empty((threads, COPIED // threads // 8)) for _ in range(2))
     seconds = []
     with ThreadPoolExecutor(threads) as pool:  # a copy runs outside Python's lock
+        for array in (source, target):
+            list(pool.map(lambda row: row.fill(1.0), array))  # each thread touches its own first: on its NUMA node
         for _ in range(PASSES):
             begin = time.perf_counter()
             list(pool.map(numpy.copyto, target, source))

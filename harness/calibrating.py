@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +16,6 @@ from harness.options import MOST, framework_names, names, output_option, store_o
 from harness.output import EXIT_CODES
 
 if TYPE_CHECKING:
-    from frameworks import Cell
     from harness.calibration import Calibration, Rate, Recording
     from harness.store import Store
 
@@ -37,13 +39,16 @@ if TYPE_CHECKING:
     shell_complete=names("framework"),
     help="Frameworks.  [default: numpy]",
 )
-@click.option("--variant", default="default", show_default=True, help="Variant.")
-@click.option("-t", "--threads", type=click.IntRange(1, MOST), default=1, show_default=True, help="Thread count.")
-@click.option("--rounds", type=click.IntRange(2, MOST), default=12, show_default=True, help="Rounds to record, of each cell.")
-@click.option("--run-rounds", type=click.IntRange(2, MOST), help="Rounds of a run that the rates hold for.  [default: 8, or all recorded]")
 @click.option(
-    "--again", is_flag=True, help="Record nothing: the rates of the last calibration in the store, perhaps of runs of other lengths."
+    "--variant",
+    help="Variant. Where memory is given back between steps a shared machine is noisier: `--variant default` tells by how much."
+    "  [default: tuned, where there is one]",
 )
+@click.option("-t", "--threads", type=click.IntRange(1, MOST), default=1, show_default=True, help="Thread count.")
+@click.option("--rounds", type=click.IntRange(2, MOST), default=16, show_default=True, help="Rounds to record, of each cell.")
+@click.option("--seconds", type=click.FloatRange(0.1), help="That each worker's turns take in a round.  [default: as in a run]")
+@click.option("--run-rounds", type=click.IntRange(2, MOST), help="Rounds of a run, exactly.  [default: 8, more while intervals are wide]")
+@click.option("--again", is_flag=True, help="Record nothing: what the last recording tells, of runs of another length perhaps.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of turns, and of the runs that are drawn.")
 @click.option("--wait", is_flag=True, help="Wait while another run measures on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rates as JSON.")
@@ -54,46 +59,61 @@ def calibrate(
 ) -> None:
     """Find out what this machine can see: false alarms, power, coverage.
 
-    In each round some workers of the very same cell take turns with some whose steps have 3, 5 and 10 % of extra computation.
-    From the recorded rounds runs of 8 are drawn 2000 times, and compared as a table compares: how often equal cells are called
-    different, how often each slowdown is found, how often a 95 % interval holds the long-run value. Takes about 20 minutes. What
-    is found is stored, and stands under every table of this machine.
+    In each round equal workers of the very same cell take turns with some whose steps have 3, 5 and 10 % of extra computation. From
+    the recorded rounds runs are drawn 2000 times, and compared as a table compares: how often equal cells are called different, how
+    often each slowdown is found, how often a 95 % interval holds the long-run value. Takes about 50 minutes. What is found is
+    stored, and stands under every table of this machine. What was recorded before Ctrl-C serves `--again`.
 
     \b
     stepbench calibrate --rounds 30 --json
     stepbench calibrate -w resnet -f torch -t 8
     stepbench calibrate --again --run-rounds 3        what runs of 3 rounds can see
     """
+    from harness import host
+    from harness.calibration import Recording, Runs
     from harness.calibration import calibrate as rates
-    from harness.plan import GRADED_ROUNDS, BadRequest
+    from harness.grade import grade
+    from harness.plan import GRADED_ROUNDS, STRETCH, BadRequest
+    from harness.records import PROTOCOL
     from harness.store import Store, default_location
 
+    if not again and run_rounds is not None and run_rounds > asked["rounds"]:
+        raise BadRequest(f"runs of {run_rounds} rounds cannot be drawn from {asked['rounds']}: record more with --rounds")
     store = Store(default_location() if location is None else location, create=not again)
-    number, recordings = _stored(store) if again else _record(store, seed=seed, **asked)
-    shortest = min((len(recording.rounds) for recording in recordings), default=0)
-    if shortest < 2:
-        raise BadRequest("fewer than 2 rounds are recorded: nothing can be told")
-    if run_rounds is not None and run_rounds > shortest:
-        raise BadRequest(f"runs of {run_rounds} rounds cannot be drawn from {shortest}: record more with --rounds")
-    found = rates(recordings, run_rounds or min(GRADED_ROUNDS, shortest), seed)
-    store.save_calibration(number, rates=found.to_json())
+    known = None
+    if again:
+        stored = store.calibration(host.machine(host.facts()), PROTOCOL)
+        if stored is None:
+            raise BadRequest(f"{store.location} holds no calibration of this machine: leave out --again")
+        number, known, recordings = stored["id"], stored["rates"], [Recording.of(found) for found in stored["recordings"]]
+    else:
+        number, recordings = _record(store, seed=seed, **asked)
+    shortest = min(len(recording.rounds) for recording in recordings)
+    if (run_rounds or 2) > shortest:
+        raise BadRequest(f"runs of {run_rounds or 2} rounds cannot be drawn from {shortest}: record more with --rounds")
+    fewest = run_rounds or min(GRADED_ROUNDS, shortest)
+    runs = Runs(fewest, run_rounds or min(int(STRETCH * GRADED_ROUNDS), shortest), known["target"] if known else grade().target)
+    try:
+        found = rates(recordings, runs, seed)
+    except ValueError as problem:
+        raise BadRequest(str(problem)) from None
+    if known is None:
+        store.save_calibration(number, rates=found.to_json())
     if traces:
         Path(traces).write_text(json.dumps([recording.to_json() for recording in recordings]), encoding="utf-8")
     click.echo(json.dumps(found.to_json(), indent=1) if as_json else in_words(found))
 
 
-def _stored(store: Store) -> tuple[int, list[Recording]]:
-    from harness.calibration import Recording
-    from harness.plan import BadRequest
-
-    stored = store.calibration()
-    if stored is None:
-        raise BadRequest(f"{store.location} holds no calibration: leave out --again")
-    return stored["id"], [Recording.of(recording) for recording in stored["recordings"]]
-
-
 def _record(
-    store: Store, workloads_: list[str], frameworks_: list[str], variant: str, threads: int, rounds: int, seed: int, wait: bool
+    store: Store,
+    workloads_: list[str],
+    frameworks_: list[str],
+    variant: str | None,
+    threads: int,
+    rounds: int,
+    seconds: float | None,
+    seed: int,
+    wait: bool,
 ) -> tuple[int, list[Recording]]:
     """Records rounds of each cell, and stores them after each round."""
     import frameworks
@@ -102,30 +122,40 @@ def _record(
     from harness.launcher import WorkerFailed, launch
     from harness.lock import machine_to_ourselves
     from harness.plan import PACE, BadRequest
+    from harness.records import PROTOCOL
 
-    cells = plan.make_cells(workloads_ or ["fcn-5", "lstm-32"], frameworks_ or ["numpy"], [variant], [threads])
+    wanted = ["tuned", "default"] if variant is None else [variant]
+    cells = plan.make_cells(workloads_ or ["fcn-5", "lstm-32"], frameworks_ or ["numpy"], None, [threads])
+    best = {c.framework: next((v for v in wanted if v in frameworks.discover()[c.framework].framework.variants), None) for c in cells}
+    cells = tuple(cell for cell in cells if cell.variant == best[cell.framework])
     if not cells:
         raise BadRequest(f"no framework asked for has a variant {variant!r}: see `stepbench list`")
-    done: dict[Cell, Recording] = {}
     with machine_to_ourselves(wait, progress.say), progress.watch() as watch:
         watch.expect(rounds * sum(map(seconds_of_a_round, cells)))
         found = {name: environments.ensure(name, frameworks.discover()[name].framework, watch.say) for name in {c.framework for c in cells}}
-        number = store.begin_calibration(host.machine(host.facts()))
+        number = store.begin_calibration(host.machine(host.facts()), PROTOCOL)
 
-        def save(recording: Recording) -> None:
-            done[recording.cell] = recording
-            store.save_calibration(number, recordings=[r.to_json() for r in done.values()])
-            watch.advance(seconds_of_a_round(recording.cell))
-            watch.stage(f"{recording.cell.key}, {len(recording.rounds)} of {rounds} rounds")
+        def save(recordings: Sequence[Recording]) -> None:
+            store.save_calibration(number, recordings=[recording.to_json() for recording in recordings])
+            watch.advance(mean(map(seconds_of_a_round, cells)))
+            watch.stage(f"{sum(len(recording.rounds) for recording in recordings)} of {rounds * len(cells)} rounds")
 
-        for cell in cells:
-            watch.stage(f"{cell.key}, weighing the extra computation")
-            base = launch(cell, found[cell.framework], arrays=str(environments.cache_folder() / "arrays"))
-            try:
-                record(base, rounds, PACE, seed, save, watch.tick)
-            except WorkerFailed as failure:
-                raise BadRequest(f"{cell.key} cannot be calibrated with: {failure}") from None
-    return number, list(done.values())
+        watch.stage("weighing the extra computation")
+        bases = [launch(cell, found[cell.framework], arrays=str(environments.cache_folder() / "arrays")) for cell in cells]
+        try:
+            return number, record(bases, rounds, replace(PACE, seconds=seconds) if seconds else PACE, seed, save, watch.tick)
+        except WorkerFailed as failure:
+            raise BadRequest(f"cannot be calibrated with: {failure}") from None
+
+
+def sees(effect: float) -> str:
+    """The smallest effect, in words."""
+    return "none" if effect == float("inf") else f"{100 * effect:.1f} %"
+
+
+def length(fewest: int, most: int) -> str:
+    """Of a run, in rounds."""
+    return str(fewest) if fewest == most else f"{fewest} to {most}"
 
 
 def in_words(found: Calibration) -> str:
@@ -135,13 +165,15 @@ def in_words(found: Calibration) -> str:
         return f"{100 * of.share:.1f} % ({100 * of.low:.1f} to {100 * of.high:.1f} %)"
 
     lines = [
-        f"Runs of {found.rounds} rounds, {found.false_alarm_rate.tries} for each rate, drawn from {found.recorded} rounds; 95 % intervals",
+        f"Of {', '.join(found.cells)}",
+        f"Runs of {length(found.rounds, found.most_rounds)} rounds, {found.false_alarm_rate.tries} for each rate, drawn from"
+        f" {found.recorded} recorded ones; in brackets the drawing's 95 % interval",
         f"equal cells called different        {rate(found.false_alarm_rate)}",
         *(f"{size:>3} % slower: found                {rate(of)}" for size, of in found.power.items()),
         *(f"{size:>3} % slower: called equal         {rate(of)}" for size, of in found.missed_as_equal.items()),
         f"intervals that hold the long-run value  {rate(found.coverage)}",
         f"bias of the numbers                 {100 * found.bias:+.2f} %",
         f"rounds thrown out                   {100 * found.thrown_out:.1f} %",
-        f"smallest slowdown found in 90 % of runs  {100 * found.smallest_effect:.1f} %",
+        f"smallest slowdown found in 90 % of runs  {sees(found.smallest_effect)}",
     ]
     return "\n".join(lines)

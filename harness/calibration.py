@@ -1,38 +1,40 @@
 """What this machine can see: the harness tried on itself, on cells that are equal and on cells of a known slowdown.
 
 In each round some workers of the very same cell take turns with some whose steps have extra computation (`worker.Burdened`). Of
-the recorded rounds runs are drawn again and again, as long as a run is by default, and compared as a table compares: how often
+the recorded rounds runs are drawn again and again, which end as runs end by default, and compared as a table compares: how often
 equal cells are called different, how often a slowdown is found, how often an interval holds the long-run value.
 """
 
+import math
 import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean
 from typing import Any, Self
 
-import numpy
 from scipy.stats import binomtest
 
 from frameworks import Cell
 from harness import host
-from harness.comparison import CERTAINTY, Comparison, compare
+from harness.comparison import CERTAINTY, MARGIN, Comparison, compare
 from harness.conditions import THROWN_OUT
 from harness.launcher import Launch, Worker
 from harness.plan import Plan, group_seconds
-from harness.records import Round
+from harness.process import of_process
+from harness.records import Round, plain
 from harness.statistics import CONFIDENCE, Contrast, estimate, of_logs
-from harness.turns import Pace, compete
+from harness.turns import Competitor, Pace, compete
 
-COPIES = 3
+COPIES = 2
 """Equal workers in each round."""
 SLOWDOWNS = (0.03, 0.05, 0.10)
 """Shares of a step that other workers compute in addition."""
-WEIGHED_STEPS, WEIGHED_BURDEN = 7, 1000
+WEIGHED_STEPS, WEIGHED_BURDEN = 12, 1000
 TRIES = 2000
 """Runs drawn for each rate."""
 
@@ -45,10 +47,13 @@ class Trace:
     """Share of a step that it computes in addition; 0: one of the equal ones."""
     turns: list[list[float]]
     """Seconds of each measured step, turn by turn."""
-    seconds: float
-    """The round's number: median of the steady steps."""
     disturbance: str
     """Why the round is thrown out; empty if it stands."""
+
+    @cached_property
+    def seconds(self) -> float:
+        """Its number, as `records.Round` has it."""
+        return of_process(self.turns)
 
 
 @dataclass(frozen=True)
@@ -73,28 +78,27 @@ def launches(base: Launch, logs: Path) -> list[Launch]:
     worker = Worker(base, logs / "weigh.log")
     try:
         worker.ask(base.message(host.layout(base.cell.threads)))
-        step = median(worker.ask({"do": "warm_up", "n": WEIGHED_STEPS, "mode": base.cell.mode})["seconds"][2:])
-        piece = median(worker.ask({"do": "weigh", "burden": WEIGHED_BURDEN, "n": WEIGHED_STEPS})["seconds"]) / WEIGHED_BURDEN
+        step = min(worker.ask({"do": "warm_up", "n": WEIGHED_STEPS, "mode": base.cell.mode})["seconds"])  # undisturbed, both
+        piece = min(worker.ask({"do": "weigh", "burden": WEIGHED_BURDEN, "n": WEIGHED_STEPS})["seconds"]) / WEIGHED_BURDEN
     finally:
         worker.end()
     return [base] * COPIES + [replace(base, burden=max(1, round(slowdown * step / piece))) for slowdown in SLOWDOWNS]
 
 
-def record(base: Launch, rounds: int, pace: Pace, seed: int, save: Callable[[Recording], None], tick: Callable[[], None]) -> Recording:
-    """So many rounds of a cell; `save` is called after each. Raises WorkerFailed where a worker fails: it is the same everywhere."""
+def record(
+    bases: Sequence[Launch], rounds: int, pace: Pace, seed: int, save: Callable[[Sequence[Recording]], None], tick: Callable[[], None]
+) -> list[Recording]:
+    """So many rounds of each cell, one of each in turn; `save` is called after each. Raises WorkerFailed where a worker fails: it is
+    the same everywhere."""
     with _folder() as logs:
-        ways = launches(base, logs)
-        slowdowns = [0.0] * COPIES + [*SLOWDOWNS]
-        recording = Recording(base.cell, [])
+        ways = [launches(base, logs) for base in bases]
+        recordings = [Recording(base.cell, []) for base in bases]
         for number in range(1, rounds + 1):
-            found = compete(ways, (number, 0), None, pace, f"{seed}/{number}/{base.cell.key}", logs, tick)
-            for outcome in found:
-                if not isinstance(outcome, Round):
-                    assert outcome.failure is not None
-                    raise outcome.failure
-            recording.rounds.append([_trace(outcome, s) for outcome, s in zip(found, slowdowns, strict=True) if isinstance(outcome, Round)])
-            save(recording)
-        return recording
+            for recording, way in zip(recordings, ways, strict=True):
+                found = compete(way, (number, 0), None, pace, f"{seed}/{number}/{recording.cell.key}", logs, tick)
+                recording.rounds.append(_traces(found))
+                save(recordings)
+        return recordings
 
 
 @contextmanager
@@ -111,17 +115,25 @@ def seconds_of_a_round(cell: Cell) -> float:
     return group_seconds(Plan((cell,), 1), [cell] * (COPIES + len(SLOWDOWNS)))
 
 
-def _trace(found: Round, slowdown: float) -> Trace:
-    return Trace(slowdown, [turn.seconds for turn in found.turns], found.seconds_per_step, found.disturbance)
+def _traces(found: Sequence[Round | Competitor]) -> list[Trace]:
+    """Of one round. Raises WorkerFailed."""
+    made = []
+    for outcome, slowdown in zip(found, [0.0] * COPIES + [*SLOWDOWNS], strict=True):
+        if not isinstance(outcome, Round):
+            assert outcome.failure is not None
+            raise outcome.failure
+        made.append(Trace(slowdown, [turn.seconds for turn in outcome.turns], outcome.disturbance))
+    return made
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of so many tries, with its 95 % interval (Clopper and Pearson)."""
+    """A share of so many tries."""
 
     share: float
     low: float
     high: float
+    """95 % interval (Clopper and Pearson) of the drawing; how far the recorded rounds stand for others it does not tell."""
     tries: int
 
     @classmethod
@@ -133,10 +145,16 @@ class Rate:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What this machine can see in runs of so many rounds."""
+    """What this machine can see in runs as they are by default."""
 
+    cells: tuple[str, ...]
+    """What was recorded."""
     rounds: int
-    """Of each run that was drawn."""
+    """Of each run that was drawn, at least."""
+    most_rounds: int
+    """The same at most: rounds are added while an interval is wider than the target."""
+    target: float
+    """Half-width, as a share of the number."""
     recorded: int
     """Rounds that they were drawn from, of all cells."""
     false_alarm_rate: Rate
@@ -150,27 +168,51 @@ class Calibration:
     bias: float
     """Mean of the numbers over that value, less 1."""
     smallest_effect: float
-    """The slowdown that would be found in 90 % of runs."""
+    """The slowdown that would be found in 90 % of runs; infinite where none would."""
     thrown_out: float
     """Share of the rounds."""
 
     def to_json(self) -> dict[str, Any]:
-        """As printed and stored."""
-        return asdict(self)
+        """As printed and stored; null for an effect that is infinite."""
+        return plain(self)
 
 
-def calibrate(recordings: Sequence[Recording], rounds: int, seed: int = 0) -> Calibration:
-    """The rates over runs of so many rounds, drawn from those recorded. Raises ValueError where too few were recorded."""
+@dataclass(frozen=True)
+class Runs:
+    """How long a run is, as `Session.measure` has it: so many rounds, then more until its intervals are within the target."""
+
+    rounds: int
+    most_rounds: int
+    target: float
+
+    def end(self, numbers: Sequence[Sequence[float]]) -> bool:
+        """Whether a run ends that has these rounds of each cell."""
+        made = len(numbers[0])
+        if made < self.rounds:
+            return False
+        return made >= self.most_rounds or all(estimate(own).half_width <= self.target for own in numbers)
+
+
+Drawn = tuple[Contrast, Comparison]
+
+
+def calibrate(recordings: Sequence[Recording], runs: Runs, seed: int = 0) -> Calibration:
+    """The rates over such runs, drawn from the recorded rounds. Raises ValueError where too few were recorded, or stand."""
     for recording in recordings:
-        if len(recording.rounds) < rounds:
-            raise ValueError(f"{len(recording.rounds)} rounds of {recording.cell.workload} are recorded, a run has {rounds}")
+        if len(recording.rounds) < runs.rounds:
+            raise ValueError(f"{len(recording.rounds)} rounds of {recording.cell.workload} are recorded, a run has {runs.rounds}")
+        if not any(_standing(recording)):
+            raise ValueError(f"every recorded round of {recording.cell.workload} was disturbed: calibrate when nothing else runs here")
     draw = random.Random(seed)
-    equal = [_drawn(draw.choice(recordings), rounds, 0.0, draw) for _ in range(TRIES)]
-    slower = {s: [_drawn(draw.choice(recordings), rounds, s, draw) for _ in range(TRIES)] for s in SLOWDOWNS}
-    held, ratios = zip(*(_held(draw.choice(recordings), rounds, draw) for _ in range(TRIES)), strict=True)
+    equal = [_drawn(draw.choice(recordings), runs, 0.0, draw) for _ in range(TRIES)]
+    slower = {s: [_drawn(draw.choice(recordings), runs, s, draw) for _ in range(TRIES)] for s in SLOWDOWNS}
+    held, ratios = zip(*(_held(draw.choice(recordings), runs, draw) for _ in range(TRIES)), strict=True)
     traces = [trace for recording in recordings for traces in recording.rounds for trace in traces]
     return Calibration(
-        rounds=rounds,
+        cells=tuple(recording.cell.key for recording in recordings),
+        rounds=runs.rounds,
+        most_rounds=runs.most_rounds,
+        target=runs.target,
         recorded=sum(len(recording.rounds) for recording in recordings),
         false_alarm_rate=_rate(equal, "FASTER", "SLOWER"),
         power={f"{100 * s:g}": _rate(found, "SLOWER") for s, found in slower.items()},
@@ -182,43 +224,59 @@ def calibrate(recordings: Sequence[Recording], rounds: int, seed: int = 0) -> Ca
     )
 
 
-def _rate(found: Sequence[tuple[Contrast, Comparison] | None], *verdicts: str) -> Rate:
+def _rate(found: Sequence[Drawn | None], *verdicts: str) -> Rate:
     return Rate.of(sum(one is not None and one[1].verdict in verdicts for one in found), len(found))
 
 
-def _drawn(recording: Recording, rounds: int, slowdown: float, draw: random.Random) -> tuple[Contrast, Comparison] | None:
+def _standing(recording: Recording) -> list[list[float]]:
+    """The numbers of the equal workers of each round that were not thrown out."""
+    return [[t.seconds for t in traces if not t.slowdown and not t.disturbance] for traces in recording.rounds]
+
+
+def _drawn(recording: Recording, runs: Runs, slowdown: float, draw: random.Random) -> Drawn | None:
     """A run of some of the recorded rounds, a pair of workers from each: one of them slower, or two equal ones. None where it would
     be inconclusive, since too many of its rounds are thrown out."""
-    logs, thrown_out = [], 0
-    for traces in draw.sample(recording.rounds, rounds):
+    mine: list[float] = []
+    others: list[float] = []
+    thrown_out = 0
+    for made, traces in enumerate(draw.sample(recording.rounds, len(recording.rounds)), start=1):
         equal = [trace for trace in traces if trace.slowdown == 0]
         b, a = draw.sample(equal, 2) if slowdown == 0 else (draw.choice(equal), next(t for t in traces if t.slowdown == slowdown))
         if a.disturbance or b.disturbance:
             thrown_out += 1
         else:
-            logs.append(float(numpy.log(a.seconds / b.seconds)))
-    if thrown_out > THROWN_OUT * rounds:
+            mine.append(a.seconds)
+            others.append(b.seconds)
+        if made >= runs.most_rounds or (mine and runs.end([mine, others])):
+            break
+    if not mine or thrown_out > THROWN_OUT * made:
         return None
-    found = of_logs(logs)
+    found = of_logs([math.log(a / b) for a, b in zip(mine, others, strict=True)])
     return found, compare([found])[0]
 
 
-def _held(recording: Recording, rounds: int, draw: random.Random) -> tuple[bool, float]:
+def _held(recording: Recording, runs: Runs, draw: random.Random) -> tuple[bool, float]:
     """Whether the interval of a run holds the value of all rounds, and the run's number over that; rounds are drawn with replacement,
     as if there were many more like these."""
-    standing = [equal for traces in recording.rounds if (equal := [t.seconds for t in traces if not t.slowdown and not t.disturbance])]
+    standing = [equal for equal in _standing(recording) if equal]
     long_run = estimate([seconds for equal in standing for seconds in equal]).estimate
-    found = estimate([draw.choice(draw.choice(standing)) for _ in range(rounds)])
+    numbers: list[float] = []
+    while not numbers or not runs.end([numbers]):
+        numbers.append(draw.choice(draw.choice(standing)))
+    found = estimate(numbers)
     return found.low is not None and found.high is not None and found.low <= long_run <= found.high, found.estimate / long_run
 
 
-def _smallest_effect(equal: Sequence[tuple[Contrast, Comparison] | None]) -> float:
-    """The slowdown that 90 % of the runs of equal cells would show, were one of the two slower by that; infinite if none would."""
+def _smallest_effect(equal: Sequence[Drawn | None]) -> float:
+    """The slowdown that 90 % of the runs of equal cells would show as SLOWER, were one of the two slower by that: beyond the interval's
+    lower end, and not within the margin; infinite if none would."""
     needed = []
     for one in equal:
         if one is None or one[0].error is None:
-            needed.append(numpy.inf)
+            needed.append(math.inf)
             continue
-        contrast, _ = one
-        needed.append(-float(numpy.log(contrast.interval(CERTAINTY).low or 0.0)))
-    return float(numpy.expm1(numpy.quantile(needed, 0.9)))
+        found = one[0].interval(CERTAINTY)
+        assert found.low is not None
+        assert found.high is not None
+        needed.append(max(-math.log(found.low), math.log1p(MARGIN) - math.log(found.high)))
+    return math.expm1(sorted(needed)[math.ceil(0.9 * len(needed)) - 1])

@@ -49,7 +49,8 @@ def cli() -> None:
 @click.option(
     "--budget",
     callback=duration,
-    help="Like 8m: after the rounds, more where intervals are widest, until then; and up to two more of what is unstable.",
+    help="Like 8m: after the rounds, more where intervals are widest, until then; and up to two more of what is unstable."
+    "  [default: the suite's; where 8 rounds are the default, as long again as they take]",
 )
 @click.option("--batch", type=click.IntRange(1, MOST), help="Mini-batch instead of the workload's own.")
 @click.option("--seed", type=int, default=None, help="Of the order of turns.  [default: drawn, and stored]")
@@ -91,8 +92,8 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
             watch.say(f"{f'Run {number} goes on' if resume else 'Plan'}: {_announce(plan, expected_seconds(plan))}")
             carried_out = execute(plan, store, number, watch, done)
         watch.say(
-            f"{100 * carried_out.step_seconds / carried_out.seconds:.0f} % of {carried_out.seconds:.0f} s were spent in steps,"
-            " the rest on starting processes and on proofs"
+            f"{100 * carried_out.step_seconds / carried_out.seconds:.0f} % of {carried_out.seconds:.0f} s were spent in steps (timed, or to"
+            " warm up), the rest on starting processes and on proofs"
         )
     found = carried_out.results
     if as_json:
@@ -143,8 +144,9 @@ def _plan(
     python_paths: dict[str, str],
 ) -> Plan:
     import random
+    from dataclasses import replace
 
-    from harness.plan import GRADED_ROUNDS, Plan, choose, make_cells, suites
+    from harness.plan import GRADED_ROUNDS, STRETCH, Plan, choose, expected_seconds, make_cells, suites
     from workloads import files
 
     chosen = suites()[choose(["quick" if suite is None else suite], suites(), "suite")[0]]
@@ -163,7 +165,7 @@ def _plan(
     as_it_is = not (
         workload_names or framework_names or variant_names or threads or rounds or batch or mode != "train" or precisions != ["float32"]
     )
-    return Plan(
+    plan = Plan(
         cells,
         rounds or (chosen.rounds if suite or as_it_is else GRADED_ROUNDS),
         budget if budget is not None else chosen.budget if as_it_is else 0.0,
@@ -174,16 +176,19 @@ def _plan(
         python_paths,
         tuple(files.named),
     )
+    graded = rounds is None and budget is None and plan.rounds == GRADED_ROUNDS
+    return replace(plan, budget=STRETCH * expected_seconds(plan)) if graded else plan
 
 
 def _announce(plan: Plan, seconds: float) -> str:
     def several(kind: str) -> str:
         return ", ".join(str(x) for x in dict.fromkeys(getattr(cell, kind) for cell in plan.cells))
 
+    more, at_most = (" and more while intervals are wide", " at most") if plan.budget else ("", "")
     return (
         f"{len(plan.cells)} cells = {several('workload')} x {several('framework')} x {several('variant')}"
-        f" x {several('threads')} thread(s), {plan.rounds} round(s) of fresh processes;"
-        f" about {max(1, round(seconds / 60))} min, beside installing what is missing"
+        f" x {several('threads')} thread(s), {plan.rounds} round(s) of fresh processes{more};"
+        f" about {max(1, round(seconds / 60))} min{at_most}, beside installing what is missing"
     )
 
 
@@ -306,7 +311,7 @@ def _machine(store: Store, run: Run) -> str:
     from harness import host
     from reports import table
 
-    return table.machine(run.host, store.calibration(host.machine(run.host)))
+    return table.machine(run.host, store.calibration(host.machine(run.host), run.protocol, with_rates=True))
 
 
 def _print_table(made: Any) -> None:
@@ -341,7 +346,11 @@ def main() -> NoReturn:
     except click.ClickException as problem:
         code = _complain(problem.format_message())
     except (KeyboardInterrupt, click.Abort):
-        click.echo("stepbench: interrupted; what was stored stays. A run that had begun goes on with: stepbench run --resume", err=True)
+        click.echo(
+            "stepbench: interrupted; what was stored stays. A run that had begun goes on with: stepbench run --resume,"
+            " and what a calibration had recorded is told by: stepbench calibrate --again",
+            err=True,
+        )
         code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

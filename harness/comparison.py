@@ -9,16 +9,18 @@ confidence intervals"): an interval that holds 1 and a verdict of FASTER or SLOW
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
-from scipy.stats import false_discovery_control
+from scipy.optimize import brentq
+from scipy.stats import chi2, false_discovery_control, nct
 from scipy.stats import t as student
 
-from harness.statistics import Contrast, Estimate
+from harness.statistics import LARGEST, Contrast, Estimate, quantile
 
 Verdict = Literal["FASTER", "SLOWER", "EQUIVALENT", "INCONCLUSIVE"]
 
-CERTAINTY = 0.99
+CERTAINTY = 0.995
 """Of the differences that a table shows, so many are there, on average."""
 MARGIN = 0.02
 """Times that differ by less are as good as equal, to anybody who chooses."""
@@ -60,11 +62,25 @@ def _p(contrast: Contrast) -> float:
     return float(2 * student.sf(abs(contrast.log) / contrast.error, contrast.freedom))
 
 
+@cache
+def needed(level: float, freedom: float) -> float:
+    """How large an effect must be, in standard errors, that an interval at this level leaves it out with a chance of POWER (by the
+    noncentral t; where so few rounds give so wide an interval that only its own length matters, by that)."""
+    width = quantile(level, freedom)
+    if width > WIDE:
+        return width * math.sqrt(float(chi2.ppf(POWER, freedom)) / freedom)
+    return float(brentq(lambda effect: nct.sf(width, freedom, effect) - POWER, 0.0, 20 * width + 10))
+
+
+WIDE = 100.0
+"""Standard errors; there the two ways agree within 1 %."""
+
+
 def _decide(contrast: Contrast, level: float, margin: float) -> Comparison:
     ratio = contrast.interval(level)
     if contrast.error is None or ratio.low is None or ratio.high is None:
         return Comparison("INCONCLUSIVE", ratio, None, None, contrast.rounds)
-    effect = contrast.error * float(student.ppf((1 + level) / 2, contrast.freedom) + student.ppf(POWER, contrast.freedom))
+    effect = contrast.error * needed(level, contrast.freedom)
     verdict: Verdict = "INCONCLUSIVE"
     if 1 / (1 + margin) <= ratio.low and ratio.high <= 1 + margin:
         verdict = "EQUIVALENT"
@@ -72,4 +88,4 @@ def _decide(contrast: Contrast, level: float, margin: float) -> Comparison:
         verdict = "FASTER"
     elif ratio.low > 1:
         verdict = "SLOWER"
-    return Comparison(verdict, ratio, _p(contrast), math.expm1(effect), contrast.rounds)
+    return Comparison(verdict, ratio, _p(contrast), math.expm1(min(effect, LARGEST)), contrast.rounds)

@@ -140,7 +140,7 @@ SLOWED = 0.9
 """A turn at less than this share of the highest frequency of its round's turns is disturbed."""
 
 DISTURBED_TURNS = 1 / 3
-"""A round with a larger share of disturbed turns is thrown out: up to that the median over its turns holds."""
+"""A round with a larger share of disturbed turns is thrown out: up to that its fastest turn was not one of them."""
 
 THROWN_OUT = 0.2
 """A cell with a larger share of rounds thrown out has no number: it is inconclusive."""
@@ -164,7 +164,8 @@ RULES: dict[str, Callable[[Turn, Sequence[Turn]], bool]] = {
 
 
 def disturbance(turns: Sequence[Turn]) -> str:
-    """Why a round is thrown out, in words; empty if it stands."""
+    """Why a round is thrown out, in words; empty if it stands. The first turn, a warm-up, is in no number."""
+    turns = turns[1:] or turns
     found = {name: sum(rule(turn, turns) for turn in turns) for name, rule in RULES.items()}
     disturbed = sum(any(rule(turn, turns) for rule in RULES.values()) for turn in turns)
     if disturbed <= DISTURBED_TURNS * len(turns):

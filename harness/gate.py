@@ -16,6 +16,7 @@ from frameworks import Cell
 from harness import host, kept, limit
 from harness.launcher import Launch, Worker, WorkerFailed, log_tail
 from harness.oracle import Oracle
+from harness.process import of_process
 from harness.records import Check, Proof
 from harness.tiny import Failed
 from harness.trajectory import Readings, Trajectory
@@ -108,11 +109,11 @@ class Gate:
 
     def _judge(self, competitor: Competitor, expected: Trajectory) -> None:
         """Raises WorkerFailed for what is not the network's work, or was not taken rightly."""
-        cell, turns = competitor.launch.cell, competitor.turns
+        cell = competitor.launch.cell
         found = [expected.check(step, readings_) for step, readings_ in self._found(competitor)]
-        step = median(seconds for turn in turns for seconds in turn.seconds)
         reason = next((reason for _, reason in found if reason), "") or _conditions(competitor)
-        reason = reason or limit.impossible(cell, step, self.oracle.products(cell), self.logs / "limit.log")
+        seconds = of_process(competitor.steps)  # what is printed is what is judged
+        reason = reason or limit.impossible(cell, seconds, self.oracle.products(cell), self.logs / "limit.log")
         if reason:
             raise WorkerFailed("unequal", reason)
         file = self._proven(cell)

@@ -22,6 +22,10 @@ TARGETS = {"A": 0.01, "B": 0.02, "C": 0.03}
 """Half-width of an interval, as a share of its estimate, at which no more rounds are added: by grade."""
 
 
+LOOKED = 2.0
+"""Seconds of looking at who else works here: the kernel counts in hundredths."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing about the machine that matters to measuring."""
@@ -59,7 +63,7 @@ def grade(seconds: float = 0.5) -> Grade:
     """Looks at the settings and at who else works; then spins on the first processor, and on all at once, for so long each."""
     cpus = [p.number for p in host.processors()]
     idle = conditions.read(cpus, 0.0)
-    time.sleep(seconds / 2)
+    time.sleep(LOOKED)
     begin = conditions.read(cpus, 0.0)
     alone, together = _spin(cpus[:1], seconds), _spin(cpus, seconds)
     others = conditions.between(idle, begin, cpus).others_share

@@ -49,12 +49,18 @@ def show_host(as_json: bool) -> None:
 
     from harness import host
     from harness.grade import grade
+    from harness.lock import Busy, machine_to_ourselves
     from harness.plan import powers_of_two
 
-    facts, graded = host.facts(), grade()
+    facts, graded, busy = host.facts(), None, ""
+    try:
+        with machine_to_ourselves():
+            graded = grade()
+    except Busy as problem:
+        busy = str(problem)
     if as_json:
         layout = {n: host.layout(n) for n in powers_of_two()}
-        click.echo(json.dumps({**facts, "grade": graded.to_json(), "layout": layout}, indent=1))
+        click.echo(json.dumps({**facts, "grade": graded and graded.to_json(), "layout": layout}, indent=1))
         return
     for key, value in facts.items():
         if key != "processors":
@@ -64,6 +70,9 @@ def show_host(as_json: bool) -> None:
         click.echo(f"{threads:3} thread(s) on    processors {', '.join(map(str, host.layout(threads)))}")
     if not facts["affinity"]:
         click.echo("This system has no affinity masks: thread counts are set by each framework's own means and verified, not enforced.")
+    if graded is None:
+        click.echo(f"\nNot graded: {busy}")
+        return
     wanted = f"with a budget, rounds are added until intervals are within {100 * graded.target:g} %"
     click.echo(f"\nGrade {graded.letter} for measuring: {wanted}")
     for finding in graded.findings:

@@ -36,9 +36,9 @@ proven against NumPy's float64 on the tiny network first."""
 OWN = Environment("numpy", Path(sys.executable), None, f"numpy-{metadata.version('numpy')}", "the harness's own", {}, "")
 
 
-FOLLOWED = 2.0
-"""A reference is followed for so many seconds of float64, and three steps at least: about as far as a turn of half a second goes
-in float32. No turn goes farther."""
+FOLLOWED = 4.0
+"""A reference is followed for so many seconds of float64, and three steps at least: about as far as a turn goes in float32. No turn
+goes farther."""
 
 
 @dataclass

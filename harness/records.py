@@ -1,17 +1,16 @@
 """What is stored: immutable records, each field with its unit. `PROTOCOL` changes when numbers stop being comparable."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from statistics import median
 from typing import Any, Literal, Self
 
-import numpy
-
 from frameworks import Cell
+from harness.process import of_process
 from harness.steady import Shape
 
-PROTOCOL = 3
+PROTOCOL = 4
 
 Status = Literal["ok", "unsupported", "unequal", "out-of-memory", "timeout", "crashed", "unstable", "inconclusive", "unfinished"]
 STATUSES: dict[str, str] = {
@@ -104,16 +103,6 @@ class Check:
         return cls(**read)
 
 
-def lower_quartile(seconds: Sequence[float]) -> float:
-    """What a quarter of some times stay below: the time of a step that nobody disturbed.
-
-    Whatever a neighbour, an interrupt or the hypervisor does only ever adds to a step, and on a shared machine it does so to one in
-    ten or more, by half a step and more. So the low end tells equal cells apart with half to a third of the median's spread
-    (tests/benchmarks/test_methods.py); and unlike the least one it is no single slip of a clock.
-    """
-    return float(numpy.quantile(seconds, 0.25))
-
-
 @dataclass(frozen=True)
 class Round:
     """One fresh process of one cell: started, built, warmed up, and its turns."""
@@ -136,9 +125,11 @@ class Round:
     shape: Shape = "too few"
     """How its steps went."""
     warm_up_steps: int = 0
-    """Measured steps before the steady ones; never in an estimate."""
+    """Measured steps before the steady ones, those of the first turn at least; never in an estimate."""
     disturbance: str = ""
     """Why it is thrown out: what the machine did, by rules fixed beforehand. Empty if it stands."""
+    first_step_at: float = 0.0
+    """When its first step began, in seconds since the round did; others may have started beside it."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -155,10 +146,15 @@ class Round:
         """Without those of the warm-up, in seconds."""
         return self.steps[self.warm_up_steps :]
 
-    @property
+    @cached_property
     def seconds_per_step(self) -> float:
-        """The lower quartile of the process's steady steps."""
-        return lower_quartile(self.steady_steps)
+        """Its number (`harness.process`): that of its fastest turn."""
+        return of_process([turn.seconds for turn in self.turns])
+
+    @cached_property
+    def steady_seconds_per_step(self) -> float:
+        """The same, of its steady turns only."""
+        return of_process([turn.seconds for turn in self.turns], self.warm_up_steps)
 
     @property
     def turns_seconds(self) -> float:
@@ -245,15 +241,24 @@ class Result:
         return [r for r in self.rounds if not r.disturbance]
 
     @property
+    def settles(self) -> bool:
+        """Whether most of its processes change before they are steady: then it is the cell's own way, and only steady turns count; what
+        a few of them show is what the machine did to these."""
+        return 2 * sum(r.shape in ("warm-up", "slow-down") for r in self.standing) > len(self.standing)
+
+    @property
     def times(self) -> dict[tuple[int, int], float]:
         """Seconds per step by round number and part, of rounds that stand."""
-        return {r.key: r.seconds_per_step for r in self.standing}
+        settles = self.settles
+        return {r.key: r.steady_seconds_per_step if settles else r.seconds_per_step for r in self.standing}
 
     @property
     def seconds_by_round(self) -> list[float]:
         """Seconds per step, one a round that stands: of a link, which has a process in every part, their median."""
-        numbers = dict.fromkeys(r.number for r in self.standing)
-        return [median(r.seconds_per_step for r in self.standing if r.number == number) for number in numbers]
+        by_number: dict[int, list[float]] = {}
+        for (number, _), seconds in self.times.items():
+            by_number.setdefault(number, []).append(seconds)
+        return [median(own) for own in by_number.values()]
 
     def settled(self) -> bool:
         """Nothing more to measure: it failed."""

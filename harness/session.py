@@ -27,7 +27,7 @@ from harness.records import PROTOCOL, Limits, Result, Round, Status, plain
 from harness.statistics import CONFIDENCE, Contrast, over_rounds, student_width
 from harness.store import Store
 from harness.tiny import Failed, TinyProofs
-from harness.turns import run_round
+from harness.turns import run_round, steps_seconds
 from harness.watch import Silent, Watch
 
 LATE_ROUNDS = 2
@@ -45,7 +45,7 @@ class Session:
     target: float = TARGETS["B"]
     """Half-width, as a share of the estimate, at which an interval is narrow enough."""
     step_seconds: float = 0.0
-    """Spent in the steps of turns so far."""
+    """In which some worker was in a step, so far."""
 
     def __post_init__(self) -> None:
         for cell in self.plan.cells:
@@ -175,7 +175,7 @@ class Session:
             link = self._link([cell for cell in group if cell not in crowded_out], number)
             part = plan.next_part(waiting, need, MEMORY_SHARE * host.available_memory(), link)
             outcome = self._part(part, group, number)
-            self.step_seconds += sum(found.turns_seconds for found in outcome.values() if isinstance(found, Round))
+            self.step_seconds += steps_seconds([found for found in outcome.values() if isinstance(found, Round)])
             failed = {cell for cell in part if self._crowded_out(part, outcome[cell])}
             crowded_out |= failed
             for cell in part:
@@ -270,7 +270,7 @@ class Done:
     seconds: float
     """Since the environments were there."""
     step_seconds: float
-    """Of these, spent in the steps of turns, measured ones and those before them."""
+    """Of these, with some worker in a step: measured, or to warm up."""
 
 
 def execute(plan_: Plan, store: Store, run: int | None, watch: Watch, done: Sequence[Result] = ()) -> Done:
@@ -292,5 +292,7 @@ def execute(plan_: Plan, store: Store, run: int | None, watch: Watch, done: Sequ
         session.find_limits()
         store.save(run, list(session.results.values()))
         session.measure(lambda changed: store.save(run, changed), deadline)
+        session.find_limits()  # a cell that seemed too fast may have found a higher one
+        store.save(run, list(session.results.values()))
         store.end(run)
         return Done(run, list(session.results.values()), time.monotonic() - begin, session.step_seconds)

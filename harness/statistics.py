@@ -1,15 +1,15 @@
 """Estimates over rounds, and ratios of cells that took part in the same ones.
 
-A round's number is the lower quartile of one process's steady steps. Processes differ more than steps do, so the sample is the
-rounds, never the steps. Times are compared by ratio, so everything is done on logarithms: their mean, and Student's t. (The mean
-of few rounds is without bias and its interval holds what it says, as recorded rounds show; a median's or a trimmed mean's is wider
-or holds less: `stepbench calibrate`.)
+A round's number is one process's (`harness.process`). Processes differ more than steps do, so the sample is the rounds, never the
+steps. Times are compared by ratio, so everything is done on logarithms: their mean, and Student's t. (With few rounds a bootstrap's
+intervals hold far less than they say; those of a median or a trimmed mean are wider, or hold less, on recorded rounds.)
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from functools import cache
+from statistics import fmean
 
 from scipy.stats import t as student
 
@@ -19,8 +19,17 @@ Times = Mapping[tuple[int, int], float]
 CONFIDENCE = 0.95
 """Of the interval of a number."""
 
+LARGEST = 300.0
+"""A logarithm beyond which nothing is told apart from infinity, and which numbers still hold."""
+
 UNSTABLE_RATIO = 4.0
 """Ends of an interval that differ by more than this: the number is not known to a factor of 2 either way, and is not shown."""
+
+
+@cache
+def quantile(level: float, freedom: float) -> float:
+    """Half the width of an interval at a level such as 0.95, in standard errors (Student)."""
+    return float(student.ppf((1 + level) / 2, freedom))
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Contrast:
         """The number itself, with Student's interval at a level such as 0.95."""
         if self.error is None:
             return Estimate(math.exp(self.log), None, None)
-        width = float(student.ppf((1 + level) / 2, self.freedom)) * self.error
+        width = min(LARGEST, quantile(level, self.freedom) * self.error)
         return Estimate(math.exp(self.log), math.exp(self.log - width), math.exp(self.log + width))
 
     def __sub__(self, other: "Contrast") -> "Contrast":
@@ -69,16 +78,20 @@ class Contrast:
 
 
 def of_logs(logs: Sequence[float]) -> Contrast:
-    """What a sample of logarithms tells, one a round. Raises ValueError for none."""
-    if not logs:
+    """What a sample of logarithms tells, one a round: their mean, and its standard error. Raises ValueError for none."""
+    n = len(logs)
+    if n == 0:
         raise ValueError("an estimate needs at least one round")
-    error = stdev(logs) / math.sqrt(len(logs)) if len(logs) > 1 else None
-    return Contrast(fmean(logs), error, len(logs) - 1, len(logs))
+    middle = fmean(logs)
+    if n == 1:
+        return Contrast(middle, None, 0, 1)
+    squares = math.fsum((log - middle) ** 2 for log in logs)  # statistics.stdev takes ten times as long
+    return Contrast(middle, math.sqrt(squares / (n - 1) / n), n - 1, n)
 
 
 def student_width(rounds: int) -> float:
     """The half-width of a 95 % interval after so many rounds, in units of their spread; infinite after one."""
-    return float(student.ppf((1 + CONFIDENCE) / 2, rounds - 1)) / math.sqrt(rounds) if rounds > 1 else math.inf
+    return quantile(CONFIDENCE, rounds - 1) / math.sqrt(rounds) if rounds > 1 else math.inf
 
 
 def over_rounds(values: Sequence[float]) -> Contrast:
@@ -89,7 +102,7 @@ def over_rounds(values: Sequence[float]) -> Contrast:
 def estimate(values: Sequence[float]) -> Estimate:
     """The number that positive numbers stand for, one a round, with its 95 % interval. Raises ValueError for none.
 
-    With few rounds (3 to 10) a bootstrap covers far less than it says; tests/harness/test_statistics.py measures what this does.
+    How often that holds the truth is measured: tests/harness/test_statistics.py, `stepbench calibrate`.
     """
     return over_rounds(values).interval(CONFIDENCE)
 

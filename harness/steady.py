@@ -1,9 +1,9 @@
 """Where a process's steps become steady: change points of the logarithms of their times.
 
-A process can start slow and settle (a compiler, an allocator, caches), grow slow (a leak, heat), or never settle. So a round's
-number is the median of its steady steps, and a process that is never steady is said to be one. The classes are those of Barrett
-et al. 2017, "Virtual machine warmup blows hot and cold" (arXiv 1602.00602), and so is the way: outliers out, change points by
-PELT (Killick, Fearnhead, Eckley 2012), segments that hardly differ put together.
+A process can start slow and settle (a compiler, an allocator, caches), grow slow (a leak, heat), or never settle. So its number is
+made of its steady turns (`harness.process`), and a process that is never steady is said to be one. The classes are those of Barrett et
+al. 2017, "Virtual machine warmup blows hot and cold" (arXiv 1602.00602), and so is the way: outliers out, change points by PELT
+(Killick, Fearnhead, Eckley 2012), segments that hardly differ put together.
 What it does not know: the machine, other processes.
 """
 
@@ -24,18 +24,20 @@ SHAPES: dict[str, str] = {
 }
 
 FEWEST = 8
-"""With fewer steps a change cannot be told from noise; the median stands for all of them."""
+"""With fewer steps a change cannot be told from noise: all of them count."""
 SHORTEST = 3
 """Steps in a segment."""
-PENALTY = 4.0
+PENALTY = 10.0
 """Times the logarithm of the number of steps: what a change point must save in squared deviations, each in units of the noise.
-Two parameters (a place, a level) would cost 2 by Schwarz's criterion; twice that, since noise here is not independent."""
+Two parameters (a place, a level) would cost 2 by Schwarz's criterion if deviations were independent: those of a running low end are
+not. With this, noise alone is a change in one process of a hundred (tests/harness/test_steady.py)."""
 LEAST_NOISE = 0.005
 """Of a step: smaller changes matter to nobody, however clear they are."""
 ALIKE = 0.05
-"""Segments whose medians differ by less belong together: what a neighbour or a frequency does in passing is not the process's."""
-STEADY_SHARE = 0.25
-"""Of all steps: a last segment that is shorter has not been seen for long enough (Barrett et al.: 500 of 2000)."""
+"""Segments that differ by less belong together: what a neighbour or a frequency does in passing is not the process's."""
+STEADY_SHARE = 0.4
+"""Of all steps: a last segment that is shorter has not been seen for long enough. (Barrett et al. ask for 500 of 2000; here steps are
+few, and a neighbour may slow the last turn of three.)"""
 
 
 @dataclass(frozen=True)
@@ -74,17 +76,17 @@ class Level:
     begin: int
     end: int
     seconds: float
-    """Their median."""
+    """Their lower quartile."""
 
 
 def segments(seconds: Sequence[float]) -> list[Level]:
     """The levels of a series of at least two steps, in their order."""
     logs = numpy.log(numpy.asarray(seconds, float))
-    near = numpy.pad(logs, 1, mode="edge")
-    smooth = numpy.median([near[:-2], logs, near[2:]], axis=0)  # an outlier alone is no level
+    near = numpy.pad(logs, 2, mode="edge")
+    low = numpy.sort([near[i : i + len(logs)] for i in range(5)], axis=0)[1]  # of five: what disturbs a step only ever adds to it
     noise = max(LEAST_NOISE, float(numpy.median(numpy.abs(numpy.diff(logs)))) * 1.4826 / sqrt(2))
-    ends = change_points(smooth / noise, PENALTY * log(len(logs)))
-    return [Level(a, b, float(numpy.exp(numpy.median(logs[a:b])))) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
+    ends = change_points(low / noise, PENALTY * log(len(logs)))
+    return [Level(a, b, float(numpy.exp(numpy.quantile(logs[a:b], 0.25)))) for a, b in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 def change_points(signal: "numpy.typing.NDArray[numpy.float64]", penalty: float) -> list[int]:

@@ -17,7 +17,7 @@ from platformdirs import user_data_path
 from frameworks import Cell
 from harness.records import Limits, Proof, Result, Round, plain
 
-SCHEMA = 6
+SCHEMA = 7
 """Version of the tables; a store of another version is not written to."""
 
 meta = sql.MetaData()
@@ -63,6 +63,7 @@ calibrations = sql.Table(
     sql.Column("id", sql.Integer, primary_key=True),
     sql.Column("made_at", sql.String, nullable=False),
     sql.Column("machine", sql.String, nullable=False, index=True),
+    sql.Column("protocol", sql.Integer, nullable=False),
     sql.Column("recordings", sql.JSON, nullable=False),
     sql.Column("rates", sql.JSON),
 )
@@ -219,12 +220,12 @@ class Store:
             raise StoreProblem(f"{self.location} holds no {wanted}")
         return found  # type: ignore[no-any-return]  # _guard cannot carry its action's type
 
-    def begin_calibration(self, machine: str) -> int:
+    def begin_calibration(self, machine: str, protocol: int) -> int:
         """A new calibration of a machine, with nothing recorded yet; gives its number."""
 
         def action() -> int:
             with self.engine.begin() as connection:
-                row = {"made_at": _now(), "machine": machine, "recordings": []}
+                row = {"made_at": _now(), "machine": machine, "protocol": protocol, "recordings": []}
                 return int(connection.execute(calibrations.insert().returning(calibrations.c.id), [row]).scalar_one())
 
         return int(self._guard(action))
@@ -238,16 +239,14 @@ class Store:
 
         self._guard(action)
 
-    def calibration(self, machine: str | None = None) -> dict[str, Any] | None:
-        """The last calibration that found rates, of a machine; without a machine the last that recorded anything. None: none."""
+    def calibration(self, machine: str, protocol: int, with_rates: bool = False) -> dict[str, Any] | None:
+        """The last calibration of a machine, by this protocol, that recorded anything, or found rates. None: there is none."""
 
         def action() -> dict[str, Any] | None:
-            query = sql.select(calibrations).order_by(calibrations.c.id.desc())
-            if machine is not None:
-                query = query.where(calibrations.c.machine == machine)
+            query = sql.select(calibrations).where(calibrations.c.machine == machine, calibrations.c.protocol == protocol)
             with self.engine.connect() as connection:
-                found = [dict(row) for row in connection.execute(query).mappings()]
-            return next((row for row in found if row["recordings"] and (machine is None or row["rates"])), None)
+                found = [dict(row) for row in connection.execute(query.order_by(calibrations.c.id.desc())).mappings()]
+            return next((row for row in found if row["recordings"] and (row["rates"] or not with_rates)), None)
 
         return self._guard(action)  # type: ignore[no-any-return]  # _guard cannot carry its action's type
 

@@ -13,17 +13,17 @@ import math
 import random
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any, Protocol
 
 from frameworks import Cell
 from harness import conditions, host
 from harness.launcher import Launch, Worker, WorkerFailed, log_tail
+from harness.process import common, settle
 from harness.records import Check, Round, Turn
-from harness.steady import course
+from harness.steady import Course
 from harness.trajectory import Readings
 
 SIDE_BY_SIDE = 2
@@ -34,17 +34,18 @@ SIDE_BY_SIDE = 2
 class Pace:
     """How long a round lasts."""
 
-    laps: int = 3
-    """At least; a median over fewer steps is not one."""
-    most_laps: int = 40
-    seconds: float = 6.0
-    """Laps go on until each competitor's turns have taken this long, on average: twice what starting a worker takes, so that
-    most of a round is spent in steps."""
+    laps: int = 5
+    """At least, the first one included, which only warms up; then always an even number, since the order is reversed in every other.
+    Of four or six turns one is hardly disturbed, of two often none."""
+    most_laps: int = 41
+    seconds: float = 14.0
+    """Laps go on until each competitor's turns have taken this long, on average: several times what starting a worker takes."""
     turn_seconds: float = 1.5
-    """A turn measures as many steps as fill this, at least one, and at most as many as have a loss that is known. Three steps
-    halve the spread of one, after the one that is not measured."""
+    """A turn measures as many steps as fill this, and at most as many as have a loss that is known."""
 
 
+FEWEST_STEPS = 2
+"""In a turn after the first."""
 MOST_STEPS = 64
 """More would take the reference far, and a network on one mini-batch to where its loss is nothing."""
 
@@ -73,9 +74,13 @@ class Competitor:
     launch: Launch
     worker: Worker | None = None
     built: dict[str, Any] = field(default_factory=dict)
+    first_step_at: float = 0.0
+    """Of time.monotonic()."""
     first_step_seconds: float = 0.0
     first_loss: float | None = None
     turns: list[Turn] = field(default_factory=list)
+    course: Course | None = None
+    """How its steps went; known at the round's end."""
     last: Readings | None = None
     """After its last turn."""
     first_steps: dict[int, Readings] = field(default_factory=dict)
@@ -86,6 +91,11 @@ class Competitor:
     peak: int = 0
     failure: WorkerFailed | None = None
     log: list[str] = field(default_factory=list)
+
+    @property
+    def steps(self) -> list[list[float]]:
+        """Seconds of each measured step, turn by turn."""
+        return [turn.seconds for turn in self.turns]
 
     def fail(self, failure: WorkerFailed) -> None:
         """Ends this competitor alone; the others go on."""
@@ -111,7 +121,7 @@ def _stage(competitor: Competitor, judge: Judge | None) -> dict[str, Any] | None
     assert competitor.worker is not None
     reply = competitor.worker.receive()
     if not competitor.built:
-        competitor.built = reply
+        competitor.built, competitor.first_step_at = reply, time.monotonic()
         return _warm_up(competitor.launch.cell)
     competitor.first_step_seconds = reply["seconds"][0]
     competitor.peak = reply["peak_memory_bytes"]
@@ -178,7 +188,7 @@ def take_turns(
             competitor.worker.move(host.layout(competitor.launch.cell.threads))
     random.Random(seed).shuffle(ready)
     spent, lap = 0.0, 0
-    while ready and (lap < pace.laps or (spent < pace.seconds * len(ready) and lap < pace.most_laps)):
+    while ready and (lap < pace.laps or lap % 2 == 0 or (spent < pace.seconds * len(ready) and lap < pace.most_laps)):
         for place, competitor in enumerate(ready if lap % 2 == 0 else ready[::-1]):
             try:
                 spent += _turn(competitor, pace, lap, place, judge)
@@ -192,7 +202,7 @@ def take_turns(
 def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge | None) -> float:
     """One turn: the initial parameters, a step that is not measured, then those that are. Gives the seconds that the steps took.
 
-    The first turn is the second and third step: before and after it, what has not been proven yet is read in passing.
+    The first turn is the second and third step, a warm-up: before and after it, what has not been proven yet is read in passing.
     """
     first = 2 if lap == 0 else 1
     worker, cell = competitor.worker, competitor.launch.cell
@@ -205,7 +215,8 @@ def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge
     if lap and cell.mode == "train":
         worker.ask({"do": "start"})
     settling = worker.ask(_warm_up(cell))
-    n = 1 if lap == 0 else min(most, MOST_STEPS, math.ceil(pace.turn_seconds / max(median(competitor.turns[-1].seconds), 1e-6)))
+    least = min((seconds for turn in competitor.turns for seconds in turn.seconds), default=0.0)
+    n = 1 if lap == 0 else min(most, MOST_STEPS, max(FEWEST_STEPS, math.ceil(pace.turn_seconds / max(least, 1e-6))))
     cpus = host.layout(cell.threads)
     before = conditions.read(cpus, worker.cpu_seconds())
     reply = worker.ask({"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None})
@@ -278,7 +289,7 @@ def compete(
     `key` is the round's number and part. The same cell may be there several times. Whatever happens, no worker is left behind.
     """
     competitors = [Competitor(launch) for launch in launches]
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    started, begin = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), time.monotonic()
     try:
         start(competitors, judge, logs)
         take_turns(competitors, pace, seed, judge, tick)
@@ -293,9 +304,13 @@ def compete(
         for competitor in competitors:
             if competitor.worker is not None:
                 competitor.worker.end()
+    finished = [c for c in competitors if c.failure is None]
+    machine = common([c.steps for c in finished])
+    for competitor in finished:
+        competitor.course = settle(competitor.steps, machine)
     if judge:
-        judge.at_the_end([c for c in competitors if c.failure is None])
-    return [c if c.failure else _record(c, key, started) for c in competitors]
+        judge.at_the_end(finished)
+    return [c if c.failure else _record(c, key, started, begin) for c in competitors]
 
 
 def run_round(launches: list[Launch], *how: Any) -> dict[Cell, Round | Competitor]:
@@ -303,8 +318,18 @@ def run_round(launches: list[Launch], *how: Any) -> dict[Cell, Round | Competito
     return dict(zip((launch.cell for launch in launches), compete(launches, *how), strict=True))
 
 
-def _record(competitor: Competitor, key: tuple[int, int], started: str) -> Round:
-    went = course([seconds for turn in competitor.turns for seconds in turn.seconds])
+def steps_seconds(rounds: Collection[Round]) -> float:
+    """Wall time in which some worker of a round was in a step, the first ones and those before the measured ones included; first
+    steps that were made side by side count once."""
+    total, end = sum(r.turns_seconds for r in rounds), 0.0
+    for begin, seconds in sorted((r.first_step_at, r.first_step_seconds) for r in rounds):
+        total += max(0.0, begin + seconds - max(begin, end))
+        end = max(end, begin + seconds)
+    return total
+
+
+def _record(competitor: Competitor, key: tuple[int, int], started: str, begin: float) -> Round:
+    assert competitor.course is not None
     return Round(
         number=key[0],
         part=key[1],
@@ -316,7 +341,8 @@ def _record(competitor: Competitor, key: tuple[int, int], started: str) -> Round
         check=competitor.check,
         peak_memory_bytes=competitor.peak,
         turns=competitor.turns,
-        shape=went.shape,
-        warm_up_steps=went.warm_up_steps,
+        shape=competitor.course.shape,
+        warm_up_steps=competitor.course.warm_up_steps,
         disturbance=conditions.disturbance(competitor.turns),
+        first_step_at=competitor.first_step_at - begin,
     )

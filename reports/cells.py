@@ -9,18 +9,21 @@ from typing import Any
 
 import frameworks
 import workloads
+from frameworks import Cell
+from harness.comparison import Comparison
 from harness.records import Result, plain
 from harness.statistics import estimate
+from reports.contests import against, trusted
 from workloads import cost
 
 ONE_ROUND = "one round: no interval"
 
 
-def cell_object(result: Result) -> dict[str, Any]:
-    """A result for machines. Seconds, bytes, FLOP; None where a thing was not measured or cannot be trusted."""
+def cell_object(result: Result, compared: tuple[Cell, Comparison] | None = None) -> dict[str, Any]:
+    """A result for machines, and what it is compared with. Seconds, bytes, FLOP; None where a thing was not measured or cannot be
+    trusted."""
     cell, rounds = result.cell, result.rounds
-    trusted = result.status == "ok" and bool(result.standing)
-    found = estimate(result.seconds_by_round) if trusted else None
+    found = estimate(result.seconds_by_round) if trusted(result) else None
     workload = workloads.discover().get(cell.workload)  # None: one of the user's own that is no longer there
     flops = cost.flops(workload, cell.mini_batch, cell.mode) if workload else None
     return {
@@ -37,6 +40,7 @@ def cell_object(result: Result) -> dict[str, Any]:
         "flops_per_step": flops,
         "flops_per_second": flops / found.estimate if found and flops else None,
         "limit": limit(result) if found else None,
+        "against_fastest": comparison(*compared) if compared else None,
         "peak_memory_bytes": max((r.peak_memory_bytes for r in rounds), default=None),
         "build_seconds": median(r.build_seconds for r in rounds) if rounds else None,
         "first_step_seconds": median(r.first_step_seconds for r in rounds) if rounds else None,
@@ -45,6 +49,13 @@ def cell_object(result: Result) -> dict[str, Any]:
         "versions": versions(result),
         "equal_work": equal_work(result),
     }
+
+
+def comparison(fastest: Cell, found: Comparison) -> dict[str, Any]:
+    """How many times as long a cell takes as the fastest of its contest."""
+    ratio = {"ratio": found.ratio.estimate, "low": found.ratio.low, "high": found.ratio.high}
+    rest = {name: getattr(found, name) for name in ("verdict", "p", "smallest_effect", "rounds")}
+    return {"fastest": fastest.key, **ratio, **rest}
 
 
 def equal_work(result: Result) -> dict[str, Any] | None:
@@ -83,7 +94,18 @@ def marks(result: Result) -> list[str]:
         found.append(f"{len(thrown_out)} of {len(rounds)} rounds thrown out: {thrown_out[-1].disturbance}")
     if 2 * sum(r.shape == "slow-down" for r in standing) > len(standing):
         found.append("its steps grow slower before they are steady")
+    if unsteady := sum(r.shape == "never steady" for r in standing):
+        found.append(f"never steady in {unsteady} of {len(standing)} processes")
+    near = limit(result) if trusted(result) else None
+    if near and near["share"] > 1 and near["binds"] == "matrix product" and not saves_multiplications(result):
+        found.append("faster than the matrix product was when the limit was measured: this machine's speed varies")
     return found
+
+
+def saves_multiplications(result: Result) -> bool:
+    """Whether an honest step may do with fewer than the arithmetic says (convolutions by Winograd's algorithm)."""
+    workload, cell = workloads.discover()[result.cell.workload], result.cell
+    return cost.least_flops(workload, cell.mini_batch, cell.mode) < cost.flops(workload, cell.mini_batch, cell.mode)
 
 
 def spread(result: Result) -> dict[str, float | None] | None:
@@ -123,4 +145,5 @@ def versions(result: Result) -> dict[str, str]:
 
 def objects(results: Sequence[Result]) -> list[dict[str, Any]]:
     """All cells of a run."""
-    return [cell_object(result) for result in results]
+    compared = against(results)
+    return [cell_object(result, compared.get(result.cell)) for result in results]

@@ -8,7 +8,8 @@ from typing import Any
 import frameworks
 from harness.records import Result
 from harness.statistics import estimate
-from reports.table import label, thread_count, trusted, workload_title
+from reports.contests import trusted
+from reports.table import label, thread_count, workload_title
 
 # Okabe and Ito, "Color Universal Design", 2008: told apart with every common kind of colour blindness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#F0E442")
@@ -41,7 +42,7 @@ def steps(result: Result) -> Any:
     for ax, r in zip(axes.flat, result.rounds, strict=False):
         made = r.steps
         ax.plot(range(1, len(made) + 1), made, "o", color=colour, markersize=4)
-        if r.shape not in ("too few", "never steady"):
+        if r.shape != "never steady":
             ax.axhline(r.seconds_per_step, color="#444444", linewidth=1)
         if r.warm_up_steps:
             ax.axvspan(0.5, r.warm_up_steps + 0.5, color="#bbbbbb", alpha=0.4, linewidth=0)

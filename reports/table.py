@@ -5,7 +5,7 @@ measured is a dash with a footnote.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,12 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness import host
-from harness.comparison import MARGIN, Comparison, Verdict, compare
+from harness.comparison import MARGIN, Verdict
 from harness.records import Result
-from harness.statistics import CONFIDENCE, Contrast, Estimate, estimate, over_rounds, ratio
+from harness.statistics import Estimate, estimate
 from harness.steady import SHAPES
 from reports.cells import ONE_ROUND, limit, marks, objects, spread
+from reports.contests import Contest, along, contests, trusted
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,6 @@ def share(result: Result) -> str:
     return f"{100 * near['share']:.0f}% {'mem' if near['binds'] == 'memory' else 'mul'}" if near else ""
 
 
-def trusted(result: Result) -> bool:
-    """Whether it has a number."""
-    return result.status == "ok" and bool(result.standing)
-
-
-def seconds_of(result: Result) -> float:
-    """The number."""
-    return estimate(result.seconds_by_round).estimate
-
-
 def thread_count(threads: int) -> str:
     """In words."""
     return f"{threads} thread{'s' if threads > 1 else ''}"
@@ -107,9 +98,14 @@ def machine(host_facts: dict[str, Any], calibration: dict[str, Any] | None) -> s
         return f"{where}. Not calibrated: `stepbench calibrate` finds out what differences this machine can see"
     rates = calibration["rates"]
     false, held = (100 * rates[what]["share"] for what in ("false_alarm_rate", "coverage"))
+    effect = rates["smallest_effect"]
+    seen = "too many are disturbed to find any slowdown" if effect is None else f"90 % find a slowdown of {100 * effect:.1f} %"
+    fewest, most = rates["rounds"], rates["most_rounds"]
+    length = str(fewest) if fewest == most else f"{fewest} to {most}"
+    made = f"Calibrated {calibration['made_at'][:10]} with {', '.join(rates['cells'])}"
     return (
-        f"{where}. Calibrated {calibration['made_at'][:10]}: of runs of {rates['rounds']} rounds, {false:.1f} % call equal cells different,"
-        f" {held:.0f} % of intervals hold the long-run value, 90 % find a slowdown of {100 * rates['smallest_effect']:.1f} %"
+        f"{where}. {made}: of runs of {length} rounds, {false:.1f} % call equal cells different,"
+        f" {held:.0f} % of intervals hold the long-run value, {seen}"
     )
 
 
@@ -158,17 +154,6 @@ def make(results: Sequence[Result], machine: str = "") -> Table:
     return Table(title, columns, rows, footnotes, verdicts(results), worst(results), machine)
 
 
-def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdict]]:
-    """The best of each row with several numbers, and the verdicts of the others against it, those of all rows decided together."""
-    best, behind = set(), []
-    for row in rows:
-        ranked = sorted(filter(trusted, row), key=seconds_of)
-        best |= {r.cell for r in ranked[:1] if len(ranked) > 1}
-        behind += [(r, over_rounds(r.seconds_by_round) - over_rounds(ranked[0].seconds_by_round)) for r in ranked[1:]]  # never met
-    compared = compare([c for _, c in behind])
-    return best, {r.cell: found.verdict for (r, _), found in zip(behind, compared, strict=True) if found.p is not None}
-
-
 def worst(results: Sequence[Result]) -> str:
     """The largest errors of all proofs of cells that have a number, in one line."""
     proven = [r for r in results if r.proof is not None and r.status == "ok"]
@@ -192,33 +177,6 @@ def describe(framework: frameworks.Framework, variant: str) -> str:
     found = framework.variants[variant]
     sets = [f"{name}={value}" for name, value in {**found.environment, **found.settings}.items()]
     return f"{framework.title}, {variant}: {found.description}" + (f" ({', '.join(sets)})" if sets else "")
-
-
-@dataclass(frozen=True)
-class Contest:
-    """Cells that took turns: a workload, a thread count, a precision."""
-
-    cell: Cell
-    """What they have in common."""
-    first: Result
-    """The fastest, as far as is known."""
-    others: list[tuple[Result, Comparison]]
-    """How many times as long each other one takes, from the fastest to the slowest."""
-
-
-def contests(results: Sequence[Result]) -> list[Contest]:
-    """Each with its comparisons; those of all contests are decided together."""
-    groups: dict[Cell, list[Result]] = {}
-    for r in results:
-        if r.standing:
-            groups.setdefault(r.cell.contest, []).append(r)
-    found = []
-    for cell, measured in groups.items():
-        rivals = [r for r in measured if r.status == "ok"]  # a link that failed later is a link for the rounds that it has
-        if len(rivals) > 1:
-            found.append((cell, *fastest(rivals, measured)))
-    decided = iter(compare([contrast for *_, others in found for _, contrast in others]))
-    return [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, first, others in found]
 
 
 def verdicts(results: Sequence[Result]) -> list[str]:
@@ -263,28 +221,6 @@ def span(found: Estimate) -> str:
     assert found.low is not None
     assert found.high is not None
     return f"{shown(found.low)}-{shown(found.high)}x"
-
-
-def fastest(rivals: Sequence[Result], links: Sequence[Result] = ()) -> tuple[Result, list[tuple[Result, Contrast]]]:
-    """The fastest of at least two, and every other one's ratio to it, from the fastest to the slowest."""
-    order = sorted(rivals, key=lambda r: estimate(r.seconds_by_round).estimate)
-    for _ in order:  # rounds in common may show that another one is faster than its own rounds say
-        first, others = order[0], order[1:]
-        found = [(r, contrast(r, first, links)) for r in others]
-        faster = [r for r, c in found if (c.interval(CONFIDENCE).high or 1.0) < 1.0]
-        if not faster:
-            break
-        order = [faster[0], *(r for r in order if r is not faster[0])]
-    return first, found
-
-
-def contrast(a: Result, b: Result, links: Sequence[Result] = ()) -> Contrast:
-    """How many times as long a takes as b: from the rounds in which they took turns, with each other or both with a link;
-    unpaired where these are too few for an interval and their own rounds are not."""
-    met = ratio(a.times, b.times, [c.times for c in links if c is not a and c is not b])
-    if met is not None and (met.error is not None or min(len(a.seconds_by_round), len(b.seconds_by_round)) < 2):
-        return met
-    return over_rounds(a.seconds_by_round) - over_rounds(b.seconds_by_round)
 
 
 SIGNS: dict[Verdict | None, str] = {"EQUIVALENT": " =", "INCONCLUSIVE": " ~"}
@@ -340,6 +276,7 @@ def to_rich(table: Table) -> RichTable:
 
 NESTED = {
     "seconds_per_step": ("estimate", "low", "high"),
+    "against_fastest": ("fastest", "ratio", "low", "high", "verdict", "p", "smallest_effect", "rounds"),
     "spread": ("within_process", "between_processes"),
     "limit": ("share", "binds", "flops_per_second", "bytes_per_second"),
     "equal_work": ("error", "where", "share_of_bound"),
@@ -356,7 +293,8 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
         proven = found.pop("equal_work") or {}
         checks = {f"equal_work.{size}": proven.get(size) for size in ("tiny", "full_size")}
         found["shapes"] = "; ".join(f"{count} {shape}" for shape, count in found["shapes"].items())
-        for name, values in {**{name: found.pop(name) for name in ("seconds_per_step", "spread", "limit")}, **checks}.items():
+        nested = {name: found.pop(name) for name in ("seconds_per_step", "spread", "limit", "against_fastest")}
+        for name, values in {**nested, **checks}.items():
             found |= {f"{name}.{key}": (values or {}).get(key) for key in NESTED[name.partition(".")[0]]}
         rows.append(found)
     return pd.DataFrame(rows)
@@ -380,7 +318,7 @@ def record(result: Result) -> str:
     if result.environment:
         digest, build, python = (result.environment.get(key) for key in ("digest", "build", "python_version"))
         lines.append(f"environment  {digest}, {build}, Python {python}")
-    if result.standing:
+    if trusted(result):
         found = estimate(result.seconds_by_round)
         interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
         lines.append(f"estimate     {seconds(found.estimate)} s per mini-batch{interval}")
@@ -389,7 +327,7 @@ def record(result: Result) -> str:
         for what, share in (spread(result) or {}).items():
             if share is not None:
                 lines.append(f"spread       {100 * share:.2g} % {what.replace('_', ' ')}")
-        lines.append("round  median s  steps  warm-up  first step s  build s  busy processors  peak MB  last step's loss")
+        lines.append("round  s / step  steps  warm-up  first step s  build s  busy processors  peak MB  last step's loss")
         for r in result.rounds:
             last = r.turns[-1]
             shown = "" if last.loss is None else f"{last.loss:.6g} in step {last.last_step}"

@@ -135,6 +135,39 @@ def test_interrupt_and_resume(stepbench, tmp_path):
     assert stepbench("run", "--resume").returncode == 2
 
 
+def hears_interrupts():
+    """A background shell's children ignore SIGINT, and hand that on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5, 2.5, 3.5, 4.5, 5.5])
+def test_interrupted_at_any_second_what_is_left_is_a_valid_table(stepbench, tmp_path, seconds):
+    """Ctrl-C: cells without a round are unfinished, those with one have no interval, the others a wide one; --resume knows the rest."""
+    command = [sys.executable, "-c", "from harness.cli import main; main()", *RUN, "--variant", "default,tuned", "--rounds", "20"]
+    environment = {**os.environ, "STEPBENCH_STORE": str(tmp_path / "store.sqlite")}
+    run = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=hears_interrupts)
+    for line in run.stderr:
+        if "proving" in line or "round 1" in line:
+            break
+    time.sleep(seconds)
+    run.send_signal(signal.SIGINT)
+    _, rest = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "Traceback" not in rest
+    shown = stepbench("table", "--format", "json")
+    assert shown.returncode == 0, shown.stderr
+    for cell in json.loads(shown.stdout):
+        found = cell["seconds_per_step"]
+        if cell["status"] == "ok":
+            assert cell["rounds"] >= 1
+            assert (found["low"] is None) == (cell["rounds"] == 1)
+            assert found["low"] is None or found["low"] <= found["estimate"] <= found["high"]
+        else:
+            assert cell["status"] in ("unfinished", "unstable", "inconclusive")
+            assert found is None
+    assert stepbench("table").returncode == 0
+
+
 def test_two_runs_at_once(stepbench, complaint, tmp_path):
     """The second refuses in one line; with --wait it waits its turn."""
     command = [sys.executable, "-c", "from harness.cli import main; main()", *RUN, "--rounds", "4"]

@@ -3,13 +3,11 @@
 import json
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy
 import pytest
 
 from frameworks import Cell
-from harness import limit
 from harness.launcher import WorkerFailed, launch
 from harness.oracle import OWN, Oracle
 from harness.watch import Silent
@@ -168,20 +166,6 @@ def test_sums_of_logits_tell_their_order_and_signs():
     assert len(right) == 3
     for wrong in (-logits, logits[::-1], -logits[::-1], logits[:, ::-1]):
         assert any(abs(signed_sums(wrong)[name] - value) > 0.1 * abs(value) for name, value in right.items())
-
-
-def test_a_speed_that_cannot_be(tmp_path, monkeypatch):
-    """A limit is measured again before a cell is refused, and the largest counts; nobody to measure it: nothing is said."""
-    monkeypatch.setenv("STEPBENCH_CACHE", str(tmp_path))
-    cell = Cell("fcn-5", "torch", mini_batch=64)  # 38.29 GFLOP
-    measured = iter([1e9, 5e10, 4e10])
-    monkeypatch.setattr(limit, "_measured", lambda how, log: next(measured))
-    log = Path(tmp_path / "log")
-    assert limit.impossible(cell, 1.0, iter([]), log) == ""
-    assert limit.impossible(cell, 1.0, iter("ab"), log) == ""  # the first way is too slow to allow it, the second is not
-    assert limit.impossible(cell, 0.8, iter([]), log) == ""
-    reason = limit.impossible(cell, 0.1, iter("c"), log)
-    assert reason.startswith("impossible: at least 38.3 GFLOP in 0.1 s is 7.7 times the 50 GFLOP/s of a matrix product with 1 thread(s)")
 
 
 def test_a_reference_that_fails_is_replaced(monkeypatch, tmp_path):

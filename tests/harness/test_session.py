@@ -15,7 +15,7 @@ from harness.plan import Plan
 from harness.records import Result
 from harness.session import Session
 from harness.turns import Pace
-from reports import table
+from reports import contests
 
 PACE = Pace(laps=2, seconds=0, turn_seconds=0.02)
 CELLS = tuple(Cell("fcn-5-tiny", "null", variant, "cpu", 1, 8) for variant in ("default", "tuned", "asleep"))
@@ -43,7 +43,7 @@ def test_a_group_that_does_not_fit_runs_in_parts_with_a_link(session):
     assert saved[0] == [("default", (1, 0)), ("tuned", (1, 0))]
     assert saved[1] == [("default", (1, 1)), ("asleep", (1, 1))]
     chained = [tuned.times[number, 0] / link.times[number, 0] * link.times[number, 1] / asleep.times[number, 1] for number in (1, 2)]
-    assert math.exp(table.contrast(tuned, asleep, [link]).log) == pytest.approx((chained[0] * chained[1]) ** 0.5)
+    assert math.exp(contests.contrast(tuned, asleep, [link]).log) == pytest.approx((chained[0] * chained[1]) ** 0.5)
 
 
 def test_an_interrupted_round_goes_on_with_its_link(session):

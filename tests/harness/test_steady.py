@@ -21,7 +21,7 @@ def made(levels, n, seed=0, noise=NOISE):
         (lambda i, n: 0.0, "flat", 0),
         (lambda i, n: 0.3 if i < n // 4 else 0.0, "warm-up", 0.25),
         (lambda i, n: -0.3 if i < n // 2 else 0.0, "slow-down", 0.5),
-        (lambda i, n: [0.4, -0.2, 0.0][min(2, 3 * i // n)], "slow-down", 2 / 3),
+        (lambda i, n: [0.4, -0.2, 0.0, 0.0][4 * i // n], "slow-down", 0.5),
     ],
 )
 def test_known_courses(levels, shape, begin, n):
@@ -62,15 +62,18 @@ def test_noise_alone_is_flat(n):
 
 
 def test_few_steps_tell_nothing():
-    """The lower quartile of all of them has to do."""
+    """All of them count."""
     assert course([2.0, 1.0, 1.0, 1.0]) == course([1.0]) == type(course([1.0]))("too few", 0)
     assert set(SHAPES) >= {"too few"}
 
 
 def test_levels():
-    """Where they begin and end, and their medians."""
+    """Where they begin and end, and their lower quartiles."""
     found = segments([2.0] * 10 + [1.0] * 20)
-    assert [(level.begin, level.end, level.seconds) for level in found] == [(0, 10, pytest.approx(2.0)), (10, 30, pytest.approx(1.0))]
+    assert [level.seconds for level in found] == pytest.approx([2.0, 1.0])
+    assert (found[0].begin, found[1].end) == (0, 30)
+    assert found[0].end == found[1].begin
+    assert abs(found[1].begin - 10) <= 1  # the running low end of five steps is one ahead of a fall
 
 
 @pytest.mark.parametrize("steps", [[], [0.0, 1.0]])

@@ -44,15 +44,16 @@ def test_what_is_written_is_read_back(store):
 
 
 def test_the_last_calibration_of_a_machine(store):
-    """One that was interrupted has no rates: the one before it stands; another machine has none."""
-    assert store.calibration("here") is None
-    first, second = store.begin_calibration("here"), store.begin_calibration("here")
+    """One that was interrupted has no rates: the one before it stands; another machine, or protocol, has none."""
+    assert store.calibration("here", 4) is None
+    first, second = store.begin_calibration("here", 4), store.begin_calibration("here", 4)
     store.save_calibration(first, recordings=[{"rounds": [1]}])
     store.save_calibration(first, rates={"rounds": 8})
     store.save_calibration(second, recordings=[{"rounds": [2]}])
-    assert store.calibration("here")["rates"] == {"rounds": 8}
-    assert store.calibration("there") is None
-    assert store.calibration()["recordings"] == [{"rounds": [2]}]
+    assert store.calibration("here", 4, with_rates=True)["rates"] == {"rounds": 8}
+    assert store.calibration("here", 4)["recordings"] == [{"rounds": [2]}]
+    assert store.calibration("there", 4) is None
+    assert store.calibration("here", 5) is None
 
 
 def test_an_infinite_error_is_stored_as_null(store):
@@ -129,7 +130,7 @@ def test_another_schema_is_not_touched(store):
     """A newer stepbench's store is left alone."""
     with store.engine.begin() as connection:
         connection.exec_driver_sql("update info set value = '999'")
-    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 6"):
+    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 7"):
         Store(store.location, create=True)
 
 

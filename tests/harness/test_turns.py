@@ -5,8 +5,8 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import psutil
 import pytest
@@ -18,7 +18,7 @@ from harness import host
 from harness.environments import Environment
 from harness.launcher import Worker, WorkerFailed, launch
 from harness.records import Round
-from harness.turns import MOST_STEPS, Competitor, Pace, run_round, start, take_turns
+from harness.turns import MOST_STEPS, Competitor, Pace, run_round, start, steps_seconds, take_turns
 from workloads.parameters import arrays
 
 OWN = Environment("null", Path(sys.executable), None, "test", "test", {}, "")
@@ -30,7 +30,13 @@ def null(variant="default", **limits):
 
 def filling(record, seconds):
     """How many steps each turn must have made: one, then as many as fill a turn, if they take as long as those before did."""
-    return [1, *(math.ceil(seconds / median(turn.seconds)) for turn in record.turns[:-1])]
+    return [
+        1,
+        *(
+            math.ceil(seconds / min(record.steps[: 1 + sum(len(t.seconds) for t in record.turns[1:i])]))
+            for i in range(1, len(record.turns))
+        ),
+    ]
 
 
 def test_step_times_are_right_to_50_microseconds(tmp_path):
@@ -77,8 +83,8 @@ def test_a_turn_is_as_many_steps_as_fill_it(tmp_path):
     assert [len(turn.seconds) for turn in record.turns] == filling(record, 0.1)
     assert max(len(turn.seconds) for turn in record.turns) == 5
     assert all(turn.settling_seconds >= 0.02 for turn in record.turns)
-    (longest,) = run_round([null()], (1, 0), None, Pace(laps=2, seconds=0, turn_seconds=10), "s", tmp_path).values()
-    assert [len(turn.seconds) for turn in longest.turns] == [1, MOST_STEPS]
+    (longest,) = run_round([null()], (1, 0), None, Pace(laps=3, seconds=0, turn_seconds=10), "s", tmp_path).values()
+    assert [len(turn.seconds) for turn in longest.turns] == [1, MOST_STEPS, MOST_STEPS]
 
 
 def test_every_turn_begins_with_the_initial_parameters(tmp_path):
@@ -91,6 +97,17 @@ def test_every_turn_begins_with_the_initial_parameters(tmp_path):
         wanted.append(losses.loss)
     assert [turn.last_step for turn in record.turns] == [3, *(1 + n for n in filling(record, 0.1)[1:])]
     assert [turn.loss for turn in record.turns] == [wanted[turn.last_step - 1] for turn in record.turns]
+
+
+def test_time_spent_in_steps_counts_first_steps_side_by_side_once(tmp_path):
+    """Two that overlap by a second, one later; turns are never side by side."""
+    (made,) = run_round([null()], (1, 0), None, Pace(laps=2, seconds=0, turn_seconds=0.02), "s", tmp_path).values()
+    spans = ((105.0, 1.0), (101.0, 2.0), (102.0, 1.5))
+    firsts = [replace(made, turns=[], first_step_at=at, first_step_seconds=seconds) for at, seconds in spans]
+    assert steps_seconds(firsts) == pytest.approx(2.5 + 1.0)
+    assert steps_seconds([*firsts, made]) == pytest.approx(3.5 + made.turns_seconds + made.first_step_seconds)
+    assert made.turns_seconds == pytest.approx(sum(t.settling_seconds + t.wall_seconds for t in made.turns))
+    assert 0 < made.first_step_at < 60
 
 
 def test_affinity_and_threads_are_set_before_the_framework_loads(tmp_path):

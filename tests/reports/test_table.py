@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import jsonschema
+import numpy
 import pytest
 
 import reports
@@ -12,7 +13,7 @@ import workloads
 from frameworks import Cell
 from harness.records import Check, Conditions, Limits, Proof, Result, Round, Turn
 from harness.statistics import over_rounds
-from reports import table
+from reports import contests, table
 from reports.cells import objects
 from workloads import cost
 
@@ -100,21 +101,21 @@ def test_what_was_not_measured_is_a_dash_with_its_reason():
 def test_verdicts_pair_the_rounds_and_call_ties_ties():
     """JAX and TensorFlow move together: their ratio is known far better than either time."""
     verdicts = table.make(RESULTS).verdicts
-    assert verdicts[0] == "FCN-5, 1 thread: JAX = TensorFlow (1.002-1.002x) tie; PyTorch takes 1.40x (1.34-1.46x)"
+    assert verdicts[0] == "FCN-5, 1 thread: JAX = TensorFlow (1.002-1.002x) tie; PyTorch takes 1.40x (1.32-1.48x)"
     assert verdicts[1].startswith("FCN-5, 2 threads: PyTorch is fastest; JAX takes 1.43x")
     noisy = [result("torch", 1, [0.7, 0.8, 0.75]), result("jax", 1, [0.75, 0.72, 0.78])]
-    assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch leads; not told apart: JAX (0.59-1.71x, 89 % would show)"]
+    assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch leads; not told apart: JAX (0.47-2.14x, 3.2x would show)"]
 
 
 def test_comparisons_of_a_table_are_decided_together():
-    """One of 1 % among many that are none is not shown; alone it would be."""
-    edge = [result("torch", 1, [0.56, 0.57, 0.565]), result("jax", 1, [0.5, 0.495, 0.505])]
-    (alone,) = table.contests(edge)
+    """One that is just shown alone is not, among many that are none."""
+    edge = [result("torch", 1, [0.585, 0.59, 0.5875]), result("jax", 1, [0.5, 0.495, 0.505])]
+    (alone,) = contests.contests(edge)
     assert [c.verdict for _, c in alone.others] == ["SLOWER"]
     noise = [
         result(name, threads, [0.5, 0.9, 0.6][::way]) for threads in (2, 4, 8) for way, name in ((1, "torch"), (-1, "jax"), (1, "mxnet"))
     ]
-    among_others = table.contests(edge + noise)
+    among_others = contests.contests(edge + noise)
     assert [c.verdict for _, c in among_others[0].others] == ["INCONCLUSIVE"]
     assert among_others[0].others[0][1].ratio.low < 1
 
@@ -123,7 +124,7 @@ def test_cells_that_never_took_turns_are_not_paired():
     """Two parts of a group that was split: round 1 of one is not round 1 of the other."""
     a, b = (result(name, 1, [0.5, 0.6, 0.7], part=part) for part, name in enumerate(("torch", "jax")))
     own = over_rounds([0.5, 0.6, 0.7])
-    assert table.contrast(a, b) == own - own
+    assert contests.contrast(a, b) == own - own
 
 
 def test_parts_of_a_group_are_compared_by_way_of_their_link():
@@ -133,9 +134,9 @@ def test_parts_of_a_group_are_compared_by_way_of_their_link():
     link = result("tensorflow", 1, [0.5, 0.55, 0.45])
     again = result("tensorflow", 1, [1.0, 1.1, 0.9], part=1)
     link = link.but(rounds=link.rounds + again.rounds)
-    assert math.exp(table.contrast(torch, jax, [link]).log) == pytest.approx((0.6 / 0.5) / (0.8 / 1.0))
-    assert math.exp(table.contrast(torch, link, [jax]).log) == pytest.approx(1.2)
-    first, compared = table.fastest([torch, jax, link], [torch, jax, link])
+    assert math.exp(contests.contrast(torch, jax, [link]).log) == pytest.approx((0.6 / 0.5) / (0.8 / 1.0))
+    assert math.exp(contests.contrast(torch, link, [jax]).log) == pytest.approx(1.2)
+    first, compared = contests.fastest([torch, jax, link], [torch, jax, link])
     assert first is jax
     assert {r.cell.framework: pytest.approx(math.exp(found.log)) for r, found in compared} == {"tensorflow": 1.25, "torch": 1.5}
     assert objects([link])[0]["rounds"] == 3  # a link counts once a round, by the median of its parts
@@ -173,7 +174,14 @@ def test_a_cell_that_grows_slower_says_so():
 
 CALIBRATION = {
     "made_at": "2026-01-02T03:04:05+00:00",
-    "rates": {"rounds": 8, "false_alarm_rate": {"share": 0.004}, "coverage": {"share": 0.95}, "smallest_effect": 0.034},
+    "rates": {
+        "cells": ["a/b", "c/d"],
+        "rounds": 8,
+        "most_rounds": 16,
+        "false_alarm_rate": {"share": 0.004},
+        "coverage": {"share": 0.95},
+        "smallest_effect": 0.034,
+    },
 }
 
 
@@ -183,10 +191,9 @@ def test_the_line_on_the_machine():
     facts = {"processor": "Test", "physical_cores": 4, "memory_bytes": 2**33, "grade": {"letter": "B", "findings": findings}}
     where = "Measured on Test, 4 cores, 8 GiB; grade B (turbo: on). "
     assert table.machine(facts, None) == where + "Not calibrated: `stepbench calibrate` finds out what differences this machine can see"
-    assert table.machine(facts, CALIBRATION) == where + (
-        "Calibrated 2026-01-02: of runs of 8 rounds, 0.4 % call equal cells different, 95 % of intervals hold the long-run value,"
-        " 90 % find a slowdown of 3.4 %"
-    )
+    rates = "of runs of 8 to 16 rounds, 0.4 % call equal cells different, 95 % of intervals hold the long-run value, "
+    seen = "90 % find a slowdown of 3.4 %"
+    assert table.machine(facts, CALIBRATION) == f"{where}Calibrated 2026-01-02 with a/b, c/d: {rates}{seen}"
 
 
 def test_one_round():
@@ -244,6 +251,39 @@ def test_json_values():
     assert found["shapes"] == {"flat": 3}
     assert found["spread"] == {"within_process": None, "between_processes": pytest.approx(0.01 / 3.5, rel=1e-3)}
     assert objects(RESULTS)[5]["seconds_per_step"] is None
+
+
+def test_json_tells_what_was_compared():
+    """PyTorch with 1 thread takes 1.4 times as long as JAX; the fastest has nobody to be compared with."""
+    found = {(o["framework"], o["threads"]): o["against_fastest"] for o in objects(RESULTS)}
+    assert found["jax", 1] is None
+    assert found["torch", 1]["fastest"] == "fcn-5/jax/default/cpu/1t/b64/float32/train"
+    assert found["torch", 1]["ratio"] == pytest.approx(1.4, rel=1e-3)
+    assert found["torch", 1]["low"] < 1.4 < found["torch", 1]["high"]
+    assert (found["torch", 1]["verdict"], found["torch", 1]["rounds"]) == ("SLOWER", 3)
+    assert found["tensorflow", 1]["verdict"] == "EQUIVALENT"
+    assert found["tensorflow", 2] is None
+
+
+def test_equal_cells_are_called_different_in_one_table_of_a_hundred():
+    """400 tables of five equal cells and eight rounds: the fastest is the fastest by chance, and is compared with all."""
+    random = numpy.random.RandomState(4)
+    wrong = 0
+    for _ in range(400):
+        times = numpy.exp(0.02 * random.standard_normal((5, 8)))
+        cells = [result(name, 1, list(own)) for name, own in zip(("torch", "jax", "tensorflow", "mxnet", "numpy"), times, strict=True)]
+        (contest,) = contests.contests(cells)
+        wrong += any(c.verdict in ("FASTER", "SLOWER") for _, c in contest.others)
+    assert wrong / 400 <= 0.0125
+
+
+def test_a_cell_above_the_limit_says_so():
+    """A dense network cannot do its work faster than the product; a convolution may."""
+    fast = result("torch", 1, [0.35, 0.35, 0.35])
+    assert objects([fast])[0]["limit"]["share"] > 1
+    assert objects([fast])[0]["marks"] == ["faster than the matrix product was when the limit was measured: this machine's speed varies"]
+    cell = fast.cell._replace(workload="alexnet", mini_batch=16)
+    assert objects([fast.but(cell=cell, limits=Limits(150e9, 20e9))])[0]["marks"] == []
 
 
 def test_frame():

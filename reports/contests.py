@@ -1,0 +1,92 @@
+"""Who is faster: comparisons of cells that took turns, and of those along a row of the table, which did not.
+
+What is shown is decided for a whole table together (`harness.comparison`): the contests by themselves, and the rows.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from frameworks import Cell
+from harness.comparison import Comparison, Verdict, compare
+from harness.records import Result
+from harness.statistics import CONFIDENCE, Contrast, estimate, over_rounds, ratio
+
+
+def trusted(result: Result) -> bool:
+    """Whether it has a number."""
+    return result.status == "ok" and bool(result.standing)
+
+
+def seconds_of(result: Result) -> float:
+    """The number."""
+    return estimate(result.seconds_by_round).estimate
+
+
+def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdict]]:
+    """The best of each row with several numbers, and the verdicts of the others against it, those of all rows decided together."""
+    best, behind = set(), []
+    for row in rows:
+        ranked = sorted(filter(trusted, row), key=seconds_of)
+        best |= {r.cell for r in ranked[:1] if len(ranked) > 1}
+        behind += [(r, over_rounds(r.seconds_by_round) - over_rounds(ranked[0].seconds_by_round)) for r in ranked[1:]]  # never met
+    compared = compare([c for _, c in behind])
+    return best, {r.cell: found.verdict for (r, _), found in zip(behind, compared, strict=True) if found.p is not None}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Cells that took turns: a workload, a thread count, a precision."""
+
+    cell: Cell
+    """What they have in common."""
+    first: Result
+    """The fastest, as far as is known."""
+    others: list[tuple[Result, Comparison]]
+    """How many times as long each other one takes, from the fastest to the slowest."""
+
+
+def contests(results: Sequence[Result]) -> list[Contest]:
+    """Each with its comparisons. Who is first shows only in the rounds themselves, so that every pair of a contest could have been
+    compared: all pairs of all contests are decided together."""
+    groups: dict[Cell, list[Result]] = {}
+    for r in results:
+        if r.standing:
+            groups.setdefault(r.cell.contest, []).append(r)
+    found, pairs = [], []
+    for cell, measured in groups.items():
+        rivals = [r for r in measured if r.status == "ok"]  # a link that failed later is a link for the rounds that it has
+        if len(rivals) > 1:
+            first, others = fastest(rivals, measured)
+            found.append((cell, first, others))
+            pairs += [contrast(a, b, measured) for a, b in combinations([r for r, _ in others], 2)]
+    behind = [contrast_ for *_, others in found for _, contrast_ in others]
+    decided = iter(compare(behind + pairs))
+    return [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, first, others in found]
+
+
+def against(results: Sequence[Result]) -> dict[Cell, tuple[Cell, Comparison]]:
+    """Of each cell that was compared with the fastest of its contest: that one, and what is known."""
+    return {r.cell: (contest.first.cell, found) for contest in contests(results) for r, found in contest.others}
+
+
+def fastest(rivals: Sequence[Result], links: Sequence[Result] = ()) -> tuple[Result, list[tuple[Result, Contrast]]]:
+    """The fastest of at least two, and every other one's ratio to it, from the fastest to the slowest."""
+    order = sorted(rivals, key=lambda r: estimate(r.seconds_by_round).estimate)
+    for _ in order:  # rounds in common may show that another one is faster than its own rounds say
+        first, others = order[0], order[1:]
+        found = [(r, contrast(r, first, links)) for r in others]
+        faster = [r for r, c in found if (c.interval(CONFIDENCE).high or 1.0) < 1.0]
+        if not faster:
+            break
+        order = [faster[0], *(r for r in order if r is not faster[0])]
+    return first, found
+
+
+def contrast(a: Result, b: Result, links: Sequence[Result] = ()) -> Contrast:
+    """How many times as long a takes as b: from the rounds in which they took turns, with each other or both with a link;
+    unpaired where these are too few for an interval and their own rounds are not."""
+    met = ratio(a.times, b.times, [c.times for c in links if c is not a and c is not b])
+    if met is not None and (met.error is not None or min(len(a.seconds_by_round), len(b.seconds_by_round)) < 2):
+        return met
+    return over_rounds(a.seconds_by_round) - over_rounds(b.seconds_by_round)
