@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Self
@@ -21,7 +22,7 @@ from scipy.stats import binomtest
 
 from frameworks import Cell
 from harness import host
-from harness.comparison import CERTAINTY, MARGIN, Comparison, compare
+from harness.comparison import MARGIN, Comparison, compare
 from harness.conditions import THROWN_OUT
 from harness.launcher import Launch, Worker
 from harness.plan import Plan, group_seconds
@@ -234,25 +235,27 @@ def _standing(recording: Recording) -> list[list[float]]:
 
 
 def _drawn(recording: Recording, runs: Runs, slowdown: float, draw: random.Random) -> Drawn | None:
-    """A run of some of the recorded rounds, a pair of workers from each: one of them slower, or two equal ones. None where it would
-    be inconclusive, since too many of its rounds are thrown out."""
-    mine: list[float] = []
-    others: list[float] = []
+    """A run of some of the recorded rounds, in which the equal workers have changed places at random, and one comparison of its table:
+    of two equal ones, or of a slower one with an equal one. None where it would be inconclusive, since too many rounds are thrown out.
+    """
+    rounds: list[list[float]] = []
     thrown_out = 0
     for made, traces in enumerate(draw.sample(recording.rounds, len(recording.rounds)), start=1):
-        equal = [trace for trace in traces if trace.slowdown == 0]
-        b, a = draw.sample(equal, 2) if slowdown == 0 else (draw.choice(equal), next(t for t in traces if t.slowdown == slowdown))
-        if a.disturbance or b.disturbance:
+        equal, slower = ([t for t in traces if (t.slowdown == 0) == wanted] for wanted in (True, False))
+        draw.shuffle(equal)
+        places = [next(t for t in slower if t.slowdown == slowdown), *equal] if slowdown else equal
+        if any(trace.disturbance for trace in places[:2]):
             thrown_out += 1
         else:
-            mine.append(a.seconds)
-            others.append(b.seconds)
-        if made >= runs.most_rounds or (mine and runs.end([mine, others])):
+            others = [trace for trace in traces if trace not in places]
+            rounds.append([math.log(trace.seconds) for trace in (*places, *others)])
+        if made >= runs.most_rounds or (rounds and runs.end([[math.exp(logs[place]) for logs in rounds] for place in (0, 1)])):
             break
-    if not mine or thrown_out > THROWN_OUT * made:
+    if not rounds or thrown_out > THROWN_OUT * made:
         return None
-    found = of_logs([math.log(a / b) for a, b in zip(mine, others, strict=True)])
-    return found, compare([found])[0]
+    pairs = list(combinations(range(len(rounds[0])), 2))  # the first is the one that is asked for
+    table = [of_logs([logs[a] - logs[b] for logs in rounds]) for a, b in pairs]
+    return table[0], compare(table, independent=(len(rounds[0]) - 1) * (len(rounds) - 1))[0]
 
 
 def _held(recording: Recording, runs: Runs, draw: random.Random) -> tuple[bool, float]:
@@ -272,11 +275,9 @@ def _smallest_effect(equal: Sequence[Drawn | None]) -> float:
     lower end, and not within the margin; infinite if none would."""
     needed = []
     for one in equal:
-        if one is None or one[0].error is None:
+        found = one and one[1].ratio
+        if found is None or found.low is None or found.high is None:
             needed.append(math.inf)
             continue
-        found = one[0].interval(CERTAINTY)
-        assert found.low is not None
-        assert found.high is not None
         needed.append(max(-math.log(found.low), math.log1p(MARGIN) - math.log(found.high)))
     return math.expm1(sorted(needed)[math.ceil(0.9 * len(needed)) - 1])

@@ -1,18 +1,21 @@
 """Is one cell faster than another? Verdicts that do not cry wolf, for all comparisons of a table together.
 
-A difference is told from the logarithms of paired ratios, one a round (`statistics.ratio`), by Student's t; over a table by
-Benjamini and Hochberg's procedure, so that of all differences shown at most a share of 1 - CERTAINTY is none. Each interval
-has the level at which its comparison was decided (Benjamini and Yekutieli 2005, "False discovery rate-adjusted multiple
-confidence intervals"): an interval that holds 1 and a verdict of FASTER or SLOWER never stand side by side.
+A difference is told from the logarithms of paired ratios, one a round (`statistics.ratio`), by Student's t. With few rounds a ratio's
+own spread is hardly known, but those of a table are much alike: each is drawn towards what they have in common, as far as they have
+it (`squeeze`). Over a table it is decided by Benjamini and Hochberg's procedure, so that of all differences shown at most a share of
+1 - CERTAINTY is none. Each interval has the level at which its comparison was decided (Benjamini and Yekutieli 2005, "False discovery
+rate-adjusted multiple confidence intervals"): an interval that holds 1 and a verdict of FASTER or SLOWER never stand side by side.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
+import numpy
 from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
 from scipy.stats import chi2, false_discovery_control, nct
 from scipy.stats import t as student
 
@@ -20,7 +23,7 @@ from harness.statistics import LARGEST, Contrast, Estimate, quantile
 
 Verdict = Literal["FASTER", "SLOWER", "EQUIVALENT", "INCONCLUSIVE"]
 
-CERTAINTY = 0.995
+CERTAINTY = 0.99
 """Of the differences that a table shows, so many are there, on average."""
 MARGIN = 0.02
 """Times that differ by less are as good as equal, to anybody who chooses."""
@@ -45,13 +48,55 @@ class Comparison:
     """That both took part in; the smaller number of the two where they never met."""
 
 
-def compare(contrasts: Sequence[Contrast], margin: float = MARGIN) -> list[Comparison]:
-    """The comparisons of one table, decided together."""
+def compare(contrasts: Sequence[Contrast], margin: float = MARGIN, independent: float | None = None) -> list[Comparison]:
+    """The comparisons of one table, decided together; `independent` degrees of freedom are in all of them, if these have cells in
+    common."""
+    contrasts = squeeze(contrasts, independent)
     decided = [c for c in contrasts if c.error is not None]
     ps = [_p(c) for c in decided]
     found = sum(adjusted <= 1 - CERTAINTY for adjusted in false_discovery_control(ps)) if ps else 0
     level = 1 - (1 - CERTAINTY) * max(1, found) / max(1, len(ps))
     return [_decide(contrast, level, margin) for contrast in contrasts]
+
+
+HELD = 0.5
+"""Of the common variance's degrees of freedom: pairs that share a cell look more alike than they are. Equal cells of very
+different spreads are called different in 1.0 % of tables with none of them, 1.2 to 1.3 % with half (1,500 simulated tables each)."""
+
+
+def squeeze(contrasts: Sequence[Contrast], independent: float | None = None) -> list[Contrast]:
+    """The same with errors that know of each other: variances drawn towards their common one, with its degrees of freedom added.
+
+    (Smyth 2004, "Linear models and empirical Bayes methods", section 6.2: variances as from a scaled inverse chi-squared
+    distribution, its two parameters by the moments of their logarithms. Where they differ much, hardly anything is drawn.)
+    """
+    known = [c for c in contrasts if c.error]
+    if len(known) < 2:
+        return list(contrasts)
+    half = numpy.array([c.freedom / 2 for c in known])
+    variances = numpy.array([c.error**2 * c.rounds for c in known if c.error])
+    logs = numpy.log(variances) - digamma(half) + numpy.log(half)
+    excess = float(logs.var(ddof=1) - polygamma(1, half).mean())
+    if excess > 0:
+        prior = 2 * _trigamma_inverse(excess)
+        common = math.exp(float(logs.mean()) + float(digamma(prior / 2)) - math.log(prior / 2))
+    else:
+        prior, common = math.inf, math.exp(float(logs.mean()))
+    total = sum(c.freedom for c in known) if independent is None else independent
+    return [_drawn(c, common, HELD * min(prior, max(0.0, total - c.freedom))) if c.error else c for c in contrasts]
+
+
+def _drawn(contrast: Contrast, common: float, freedom: float) -> Contrast:
+    """One of them, towards a common variance that has so many degrees of freedom."""
+    assert contrast.error is not None
+    mine = contrast.error**2 * contrast.rounds
+    variance = (freedom * common + contrast.freedom * mine) / (freedom + contrast.freedom)
+    return replace(contrast, error=math.sqrt(variance / contrast.rounds), freedom=freedom + contrast.freedom)
+
+
+def _trigamma_inverse(value: float) -> float:
+    """Where the trigamma function has this positive value."""
+    return float(brentq(lambda x: polygamma(1, x) - value, min(1e-3, 1 / (value + 1)), 1 / value + 1))
 
 
 def _p(contrast: Contrast) -> float:

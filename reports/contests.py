@@ -61,7 +61,8 @@ def contests(results: Sequence[Result]) -> list[Contest]:
             found.append((cell, first, others))
             pairs += [contrast(a, b, measured) for a, b in combinations([r for r, _ in others], 2)]
     behind = [contrast_ for *_, others in found for _, contrast_ in others]
-    decided = iter(compare(behind + pairs))
+    independent = sum(len(others) * max(0, min(c.rounds for _, c in others) - 1) for *_, others in found)
+    decided = iter(compare(behind + pairs, independent=independent))
     return [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, first, others in found]
 
 

@@ -4,8 +4,9 @@
     python tests/benchmarks/methods.py mine.json -o methods.png
 
 Every method is given a run of a cell and a run of another, which took turns in the same rounds (kinder than life to those whose users
-measure one after the other), and as many processes as its users measure. At its usual settings it cries wolf as often as it does; to
-compare power, each one's threshold is then put where it calls one pair of equal cells in a hundred different.
+measure one after the other), and as many processes as its users measure; stepbench the whole contest, as in a table. At its usual
+settings each cries wolf as often as it does; to compare power, its threshold is then put where it calls one pair of equal cells in a
+hundred different.
 """
 
 import argparse
@@ -58,39 +59,41 @@ def by_p(ratio: float, p: float, level: float) -> Answer:
     return Answer(ratio, (-1.0 if math.isnan(p) else -p, abs(math.log(ratio))), p < level)
 
 
-def fixed(a: Run, b: Run) -> Answer:
+def fixed(a: Run, b: Run, *others: Run) -> Answer:
     """A difference of 5 % between the means of one process each, as in many a team's nightly job."""
     ratio = fmean(steps(a[0])) / fmean(steps(b[0]))
     return Answer(ratio, (abs(math.log(ratio)), 0.0), abs(ratio - 1) > 0.05)
 
 
-def t_test(a: Run, b: Run) -> Answer:
+def t_test(a: Run, b: Run, *others: Run) -> Answer:
     """Welch's t-test on the steps of one process each."""
-    mine, others = steps(a[0]), steps(b[0])
-    return by_p(fmean(mine) / fmean(others), float(ttest_ind(mine, others, equal_var=False).pvalue), 0.05)
+    mine, its = steps(a[0]), steps(b[0])
+    return by_p(fmean(mine) / fmean(its), float(ttest_ind(mine, its, equal_var=False).pvalue), 0.05)
 
 
-def mann_whitney(a: Run, b: Run) -> Answer:
+def mann_whitney(a: Run, b: Run, *others: Run) -> Answer:
     """The same by ranks (Google Benchmark's compare.py; asv asks for p < 0.002)."""
-    mine, others = steps(a[0]), steps(b[0])
-    return by_p(float(numpy.median(mine) / numpy.median(others)), float(mannwhitneyu(mine, others).pvalue), 0.05)
+    mine, its = steps(a[0]), steps(b[0])
+    return by_p(float(numpy.median(mine) / numpy.median(its)), float(mannwhitneyu(mine, its).pvalue), 0.05)
 
 
-def pyperf(a: Run, b: Run) -> Answer:
+def pyperf(a: Run, b: Run, *others: Run) -> Answer:
     """Three values from each process, all processes together, Student's t-test (pyperf compare_to; `is_significant`)."""
-    mine, others = ([float(part.mean()) for trace in run for part in numpy.array_split(steps(trace), 3)] for run in (a, b))
-    return by_p(fmean(mine) / fmean(others), float(ttest_ind(mine, others).pvalue), 0.05)
+    mine, its = ([float(part.mean()) for trace in run for part in numpy.array_split(steps(trace), 3)] for run in (a, b))
+    return by_p(fmean(mine) / fmean(its), float(ttest_ind(mine, its).pvalue), 0.05)
 
 
-def stepbench(a: Run, b: Run) -> Answer:
-    """Each process's fastest turn, paired by rounds (harness.process, harness.statistics, harness.comparison)."""
-    found = of_logs([math.log(x.seconds / y.seconds) for x, y in zip(a, b, strict=True)])
-    (verdict,) = compare([found])
+def stepbench(*runs: Run) -> Answer:
+    """Each process's fastest turn, paired by rounds (harness.process, harness.statistics, harness.comparison). It compares two cells of
+    a table: the others of their rounds tell it how much ratios differ here."""
+    table = [of_logs([math.log(x.seconds / y.seconds) for x, y in zip(one, other, strict=True)]) for one, other in combinations(runs, 2)]
+    found = table[0]
+    verdict = compare(table, independent=(len(runs) - 1) * (len(runs[0]) - 1))[0]
     assert verdict.p is not None
     return Answer(math.exp(found.log), (-verdict.p, abs(found.log)), verdict.verdict in ("FASTER", "SLOWER"))
 
 
-METHODS: dict[str, Callable[[Run, Run], Answer]] = {
+METHODS: dict[str, Callable[..., Answer]] = {
     "5 % between means": fixed,
     "t-test on steps": t_test,
     "Mann-Whitney on steps": mann_whitney,
@@ -111,16 +114,15 @@ class Figures:
     """The same, where one pair of equal cells in a hundred is called different."""
 
 
-def draw(recordings: Sequence[Recording], slowdown: float, number: random.Random) -> tuple[Run, Run]:
-    """Two runs from the same rounds: one slower by so much, or both equal."""
-    rounds = number.sample(number.choice(recordings).rounds, RUN)
-    pairs = []
-    for traces in rounds:
+def draw(recordings: Sequence[Recording], slowdown: float, number: random.Random) -> list[Run]:
+    """Runs from the same rounds: the first slower than the second by so much, or both equal; then all others of these rounds."""
+    rounds = []
+    for traces in number.sample(number.choice(recordings).rounds, RUN):
         equal = [trace for trace in traces if trace.slowdown == 0]
-        b, a = number.sample(equal, 2) if slowdown == 0 else (number.choice(equal), next(t for t in traces if t.slowdown == slowdown))
-        pairs.append((a, b))
-    first, second = zip(*pairs, strict=True)
-    return first, second
+        number.shuffle(equal)
+        first = [trace for trace in traces if trace.slowdown == slowdown and slowdown]
+        rounds.append([*first, *equal, *(trace for trace in traces if trace not in (*first, *equal))])
+    return list(zip(*rounds, strict=True))
 
 
 def figures(recordings: Sequence[Recording], tries: int = TRIES, seed: int = 0) -> dict[str, Figures]:
@@ -129,7 +131,7 @@ def figures(recordings: Sequence[Recording], tries: int = TRIES, seed: int = 0) 
     runs = {slowdown: [draw(recordings, slowdown, number) for _ in range(tries)] for slowdown in (0.0, *SLOWDOWNS)}
     found = {}
     for name, method in METHODS.items():
-        answers = {slowdown: [method(a, b) for a, b in pairs] for slowdown, pairs in runs.items()}
+        answers = {slowdown: [method(*of) for of in drawn] for slowdown, drawn in runs.items()}
         threshold = sorted(answer.score for answer in answers[0.0])[math.ceil((1 - FALSE_ALARMS) * tries) - 1]
         found[name] = Figures(
             sum(answer.different for answer in answers[0.0]) / tries,

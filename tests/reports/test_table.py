@@ -101,7 +101,7 @@ def test_what_was_not_measured_is_a_dash_with_its_reason():
 def test_verdicts_pair_the_rounds_and_call_ties_ties():
     """JAX and TensorFlow move together: their ratio is known far better than either time."""
     verdicts = table.make(RESULTS).verdicts
-    assert verdicts[0] == "FCN-5, 1 thread: JAX = TensorFlow (1.002-1.002x) tie; PyTorch takes 1.40x (1.32-1.48x)"
+    assert verdicts[0] == "FCN-5, 1 thread: JAX = TensorFlow (1.002-1.002x) tie; PyTorch takes 1.40x (1.35-1.45x)"
     assert verdicts[1].startswith("FCN-5, 2 threads: PyTorch is fastest; JAX takes 1.43x")
     noisy = [result("torch", 1, [0.7, 0.8, 0.75]), result("jax", 1, [0.75, 0.72, 0.78])]
     assert table.make(noisy).verdicts == ["FCN-5, 1 thread: PyTorch leads; not told apart: JAX (0.47-2.14x, 3.2x would show)"]
