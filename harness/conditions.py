@@ -132,8 +132,9 @@ def temperature() -> float | None:
 
 STEAL, OTHERS, THROTTLED, MEMORY_PRESSURE = 0.05, 0.1, 0.01, 0.1
 """Shares of a turn (of its processors' time, for the first two) above which it counts as disturbed."""
-RESOLUTION = 2 * TICK
-"""Seconds beyond that: the counters of processors move in ticks, and a turn may be as short as one."""
+RESOLUTION = 5 * TICK
+"""Seconds beyond that: the counters of processors and processes, of user and of system time, move in ticks each by itself, and a turn may
+be as short as one."""
 SWAPPING = 10.0
 """Major faults a second: each is a read from a disk, of milliseconds."""
 SLOWED = 0.9

@@ -7,8 +7,8 @@ from harness.conditions import THROWN_OUT
 from harness.records import Result, Round, Status
 from harness.statistics import UNSTABLE_RATIO, estimate
 
-NEVER_STEADY = 0.5
-"""A cell of which more than this share of the processes never became steady has no number."""
+NEVER_STEADY, PROCESSES = 0.5, 3
+"""A cell of which more than this share of the processes, of so many at least, never became steady has no number."""
 
 
 def after(result: Result, outcome: Any) -> Result:
@@ -32,7 +32,7 @@ def judged(result: Result) -> tuple[Status, str]:
         why = next(r.disturbance for r in reversed(rounds) if r.disturbance)
         return "inconclusive", f"{thrown_out} of {len(rounds)} rounds thrown out: {why}; run it when nothing else runs here"
     unsteady = sum(r.shape == "never steady" for r in standing)
-    if unsteady > NEVER_STEADY * len(standing):
+    if unsteady > NEVER_STEADY * len(standing) and len(standing) >= PROCESSES:
         look = f"stepbench plot steps {result.cell.key} -o steps.svg"
         return "unstable", f"its steps never became steady in {unsteady} of {len(standing)} processes: look at them with `{look}`"
     found = estimate(result.seconds_by_round)

@@ -16,7 +16,7 @@ import numpy
 
 Shape = Literal["too few", "flat", "warm-up", "slow-down", "never steady"]
 SHAPES: dict[str, str] = {
-    "too few": "too few steps to tell",
+    "too few": "too few steps, or seen too briefly, to tell",
     "flat": "steady from its first measured step",
     "warm-up": "slower at first, then steady",
     "slow-down": "faster at first, then steady",
@@ -25,6 +25,8 @@ SHAPES: dict[str, str] = {
 
 FEWEST = 8
 """With fewer steps a change cannot be told from noise: all of them count."""
+BRIEFEST = 0.5
+"""Seconds of measured steps: whoever has been seen for less shows the machine's moods, not a course."""
 SHORTEST = 3
 """Steps in a segment."""
 PENALTY = 10.0
@@ -53,7 +55,7 @@ def course(seconds: Sequence[float]) -> Course:
     """The course of a process's measured steps, in their order. Raises ValueError for none, or for one that took no time."""
     if not seconds or min(seconds) <= 0:
         raise ValueError("a course needs steps, each longer than nothing")
-    if len(seconds) < FEWEST:
+    if len(seconds) < FEWEST or sum(seconds) < BRIEFEST:
         return Course("too few", 0)
     levels = segments(seconds)
     steady = levels[-1]

@@ -23,6 +23,8 @@ from reports import contests, table
 
 OWN = Environment("null", Path(sys.executable), None, "test", "test", {}, "")
 PACE = Pace(laps=5, seconds=0, turn_seconds=0.07)
+LONGER = replace(PACE, turn_seconds=0.25)
+"""Long enough for the kernel's counters, which move in hundredths of a second."""
 PIECES = 3000
 """Of extra computation: some ten milliseconds of it in a step."""
 
@@ -98,7 +100,7 @@ def test_a_neighbour_that_loads_one_competitors_turns_only(machine, monkeypatch)
     monkeypatch.setattr(Worker, "resume", resumed)
     monkeypatch.setattr(Worker, "pause", paused)
     try:
-        _, victim = machine.run([null("default", PIECES), null("tuned", PIECES)], 3)
+        _, victim = machine.run([null("default", PIECES), null("tuned", PIECES)], 3, pace=LONGER)
     finally:
         neighbour.kill()
         neighbour.communicate()
@@ -156,7 +158,7 @@ def test_a_burst_of_steal(machine, monkeypatch):
 
     monkeypatch.setattr(conditions, "_processor_times", counters)
     machine.speed(1.0)
-    a, b = machine.run([null("governed")] * 2, 6, burst)
+    a, b = machine.run([null("governed")] * 2, 6, burst, LONGER)
     for result in (a, b):
         assert [bool(r.disturbance) for r in result.rounds] == [False, True, False, False, False, False]
         assert result.rounds[1].disturbance.startswith("time stolen by the hypervisor")

@@ -44,8 +44,8 @@ def test_a_quiet_round_stands():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"steal_share": 0.08}, "time stolen by the hypervisor"),
-        ({"others_share": 0.13}, "other processes on its processors"),
+        ({"steal_share": 0.11}, "time stolen by the hypervisor"),
+        ({"others_share": 0.16}, "other processes on its processors"),
         ({"throttled_seconds": 0.02}, "throttled by a quota"),
         ({"memory_pressure": 0.2}, "waiting for memory"),
         ({"major_faults": 11}, "swapping"),

@@ -67,6 +67,13 @@ def test_few_steps_tell_nothing():
     assert set(SHAPES) >= {"too few"}
 
 
+def test_a_moment_tells_nothing():
+    """A hundred steps of a millisecond, the second half twice as slow: a neighbour's doing as likely as not; of 10 ms each, it counts."""
+    levels = [1.0] * 50 + [2.0] * 50
+    assert course([0.001 * level for level in levels]).shape == "too few"
+    assert course([0.01 * level for level in levels]).shape == "slow-down"
+
+
 def test_levels():
     """Where they begin and end, and their lower quartiles."""
     found = segments([2.0] * 10 + [1.0] * 20)
