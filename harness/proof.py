@@ -6,6 +6,7 @@ harness.trajectory.)
 """
 
 import math
+import re
 import tempfile
 import zipfile
 from collections.abc import Sequence
@@ -25,17 +26,27 @@ from workloads import Workload, cost
 
 
 def weigh(rows: Sequence[tuple[str, float, float]]) -> tuple[Check, str]:
-    """The largest error and the largest share of (place, error, bound), and what is wrong if a share is above 1."""
+    """The largest error and the largest share of (place, error, bound), and what is wrong if a share is above 1: of the earliest step
+    that shows it, before it has spread, what is farthest off."""
     error, where = max((error, where) for where, error, _ in rows)
     shares = [(error / bound if math.isfinite(error) else math.inf, where, error, bound) for where, error, bound in rows]
-    share, culprit, worst, bound = max(shares)
+    share = max(shares)[0]
+    wrong = [row for row in shares if row[0] > 1]
+    earliest = min((_step(where) for _, where, *_ in wrong), default=0)
+    _, culprit, worst, bound = max((row for row in wrong if _step(row[1]) == earliest), default=max(shares))
     off = (
-        f"is off by {worst:.2g}, {share:.2g} times the bound of {bound:.2g}"
+        f"is off by {worst:.2g}, {worst / bound:.2g} times the bound of {bound:.2g}"
         if math.isfinite(worst)
         else "is missing, misshapen or no number"
     )
     reason = "" if share <= 1.0 else f"{culprit} {off}"
     return Check(error, where, share), reason
+
+
+def _step(where: str) -> int:
+    """Of a place such as "conv1.weight after step 3"; 0 where it names none."""
+    found = re.search(r"step (\d+)$", where)
+    return int(found[1]) if found else 0
 
 
 def judge(wanted: Expected, found: dict[str, dict[str, Any]], threads: int = 1) -> Proof:
