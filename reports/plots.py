@@ -37,7 +37,7 @@ def steps(result: Result) -> Any:
     rows = math.ceil(len(result.rounds) / columns)
     colour = colours().get(result.cell.framework, "#000000")
     with sns.axes_style("whitegrid"):
-        size = (3.2 * columns, 2.2 * rows + 0.8)
+        size = (max(6.4, 3.2 * columns), 2.2 * rows + 0.8)  # wide enough for what stands below
         figure, axes = plt.subplots(rows, columns, figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, r in zip(axes.flat, result.rounds, strict=False):
         made = r.steps
@@ -50,7 +50,7 @@ def steps(result: Result) -> Any:
         for end in list(ends)[:-1]:
             ax.axvline(end + 0.5, color="#dddddd", linewidth=1)
         ax.set_title(f"round {r.number}: {r.shape}" + (", thrown out" if r.disturbance else ""), fontsize=9)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.08 * max(seconds for one in result.rounds for seconds in one.steps))
         ax.grid(axis="x", visible=False)
         ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
     for ax in axes.flat[len(result.rounds) :]:
