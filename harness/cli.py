@@ -71,13 +71,15 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     """
     from harness.lock import machine_to_ourselves
     from harness.plan import BadRequest, Plan, expected_seconds
-    from harness.records import PROTOCOL
-    from harness.session import execute
-    from reports import table
 
     if resume:
         _refuse_others_than("resume", "wait", "as_json", "location")
     asked_plan = None if resume else _plan(**asked)  # bad input is said at once, whoever measures now
+
+    from harness.records import PROTOCOL  # and before what takes its time to import
+    from harness.session import execute
+    from reports import table
+
     with machine_to_ourselves(wait, progress.say):
         store = _store(location, create=not resume)
         if asked_plan is None:

@@ -55,7 +55,7 @@ ANSWERS = {
     "steps": {"seconds", "wall_seconds", "cpu_seconds", "ready_seconds", "looked_seconds", "late_seconds", "losses", "peak_memory_bytes"},
     "read": {"value"},
     "start": {"started"},
-    "weigh": {"seconds"},
+    "weigh": {"step_seconds", "seconds"},
     "norms": {"norms", "statistics"},
 }
 """What the answer to each message holds, at least."""
@@ -257,11 +257,15 @@ class Worker:
         except ProcessLookupError:
             pass
 
+    def kill(self) -> None:
+        """Kills the worker and everything it started; whoever waits for an answer of it learns that, and calls `end`."""
+        self._signal(signal.SIGKILL)
+
     def end(self) -> None:
         """Kills the worker and everything it started, and frees the pipes. May be called twice."""
         if self.requests < 0:
             return  # its number may be somebody else's by now
-        self._signal(signal.SIGKILL)
+        self.kill()
         self.process.wait()
         for descriptor in (self.requests, self.replies, self.pidfd):
             if descriptor is not None and descriptor >= 0:

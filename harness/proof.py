@@ -95,8 +95,9 @@ def too_exact(wanted: Expected, found: dict[str, dict[str, Any]], check: Check) 
     return f"{same} of {moved} large updates or logits are exact to the last bit: not computed in float32, but more precisely"
 
 
-def prove_tiny(worker: Worker, launch: Launch, workload: Workload) -> Proof:
-    """Lets a worker build a launch's cell, which is of this small workload, run three steps, and give everything back.
+def prove_tiny(worker: Worker, launch: Launch, workload: Workload, cpus: list[int] | None = None) -> Proof:
+    """Lets a worker build a launch's cell, which is of this small workload, run three steps, and give everything back; on these
+    processors, if not on those it would be timed on.
 
     Raises WorkerFailed where it could not.
     """
@@ -104,7 +105,7 @@ def prove_tiny(worker: Worker, launch: Launch, workload: Workload) -> Proof:
     wanted = expected(workload, cell.mode, cell.precision)
     if wanted.unprovable():
         raise WorkerFailed("unsupported", f"{workload.title} cannot be proven in {cell.precision}: {wanted.unprovable()}")
-    built = worker.ask(launch.message(host.layout(cell.threads)))
+    built = worker.ask(launch.message(cpus or host.layout(cell.threads)))
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="stepbench-") as folder:
 

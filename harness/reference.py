@@ -9,6 +9,7 @@ network and too strict for another.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy
@@ -171,6 +172,7 @@ class Expected:
 
 KNOWN: dict[str, Expected] = {}
 """What was expected before, by workload, mode and precision."""
+ONE_AT_A_TIME = Lock()
 
 
 def errors(
@@ -193,8 +195,9 @@ def errors(
 def expected(workload: Workload, mode: str, precision: str = "float32") -> Expected:
     """The reference for a small workload at its own mini-batch, in a mode, and the floors of a precision."""
     key = f"{workload!r} {mode} {precision}"  # by its text: as tuples, layers of different kinds may be equal
-    if key not in KNOWN:
-        KNOWN[key] = _expected(workload, mode, precision)
+    with ONE_AT_A_TIME:  # of two threads that want the same, one computes it
+        if key not in KNOWN:
+            KNOWN[key] = _expected(workload, mode, precision)
     return KNOWN[key]
 
 

@@ -1,12 +1,17 @@
 """Before timing: every framework, variant, precision and mode is proven on the tiny networks.
 
-One process proves all networks of a variant, while the next one imports its framework. What has been proven is not proven
-again before anything changes that it depends on. What it does not know: what becomes of a cell that is not equal.
+One process proves all networks of a variant, and two are at work side by side: most of it is importing and compiling, which
+keeps one processor busy. What has been proven is not proven again before anything changes that it depends on. What it does not
+know: what becomes of a cell that is not equal.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Event
 from typing import Any
 
 import workloads
@@ -38,8 +43,11 @@ class TinyProofs:
     logs: Path
     watch: Watch
     oracle: Oracle
+    running: list[Worker] = field(default_factory=list)
+    over: Event = field(default_factory=Event)
+    """Nobody waits for further proofs."""
 
-    def prove(self, cells: Sequence[Cell], anew: bool = False) -> Iterator[tuple[Cell, Proof | Failed]]:
+    def prove(self, cells: Sequence[Cell], anew: bool = False) -> Generator[tuple[Cell, Proof | Failed], None, None]:
         """Proves every framework, variant, precision and mode of some cells on the tiny networks; `anew`: whatever is kept."""
         wanted: dict[tuple[Any, ...], dict[str, list[Cell]]] = {}
         for cell in cells:
@@ -55,21 +63,29 @@ class TinyProofs:
                         yield cell, known
             if not networks:
                 del wanted[key]
-        workers: dict[Any, Worker | None] = {}
-        try:
-            for place, (key, networks) in enumerate(wanted.items()):
+        with self._side_by_side() as pool:
+            places: SimpleQueue[int] = SimpleQueue()
+            for place in range(SIDE_BY_SIDE):
+                places.put(place)
+            coming = {key: pool.submit(self._prove_process, self._tiny_cells(key, networks), places) for key, networks in wanted.items()}
+            for key, networks in wanted.items():
                 self.watch.stage(f"proving equal work: {key[0]} {key[1]}")
-                for coming in list(wanted)[place : place + SIDE_BY_SIDE]:  # while one is proven the next imports its framework
-                    if coming not in workers:
-                        workers[coming] = self._begin(next(iter(self._tiny_cells(coming, wanted[coming]).values())))
-                for name, outcome in self._prove_process(self._tiny_cells(key, networks), workers[key]):
+                for name, outcome in coming[key].result():
                     for cell in networks[name]:
                         yield cell, outcome
                 self.watch.advance(PROOF_SECONDS * len(networks))
-        finally:
-            for worker in workers.values():
-                if worker is not None:
-                    worker.end()
+
+    @contextmanager
+    def _side_by_side(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads that wait for workers; those that still run when it is left are killed, and no others are started."""
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            try:
+                yield pool
+            finally:
+                self.over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                for worker in list(self.running):
+                    worker.kill()
 
     def _tiny_cells(self, key: tuple[Any, ...], networks: dict[str, list[Cell]]) -> dict[str, Cell]:
         """The cells to prove, by network, with as many threads as will be timed at most."""
@@ -88,43 +104,51 @@ class TinyProofs:
         found = kept.get(file, Proof.of) if file else None
         return found if found is not None and found.equal else None
 
-    def _begin(self, cell: Cell) -> Worker | None:
-        """A worker that imports its framework; None if it cannot even start, which its proof will say."""
-        how = self.launch(cell)
-        try:
-            worker = Worker(how, self._log(cell))
-        except WorkerFailed:
-            return None
-        worker.send(how.message(host.layout(cell.threads)))
-        return worker
-
     def _log(self, cell: Cell) -> Path:
-        return self.logs / f"proof-{cell.framework}-{cell.variant}.log"
+        return self.logs / f"proof-{cell.framework}-{cell.variant}-{cell.device}-{cell.precision}-{cell.mode}.log"
 
-    def _prove_process(self, cells: dict[str, Cell], begun: Worker | None) -> Iterator[tuple[str, Proof | Failed]]:
-        """One worker for all networks, which is building the first; a new one for the rest after one that failed."""
-        worker = begun
+    def _prove_process(self, cells: dict[str, Cell], places: "SimpleQueue[int]") -> list[tuple[str, Proof | Failed]]:
+        """One worker for all networks; a new one for the rest after one that failed. It is on one of the places, if there are
+        processors for two of its kind, while it is at work."""
+        found: list[tuple[str, Proof | Failed]] = []
+        place, worker = places.get(), None
         try:
             for name, cell in cells.items():
+                if self.over.is_set():
+                    break
+                near = host.places(cell.threads)
                 try:
                     if worker is None:
                         self._log(cell).unlink(missing_ok=True)
-                        worker = Worker(self.launch(cell), self._log(cell))
-                    elif begun is not None:
-                        worker.receive()
-                    begun = None
-                    found = proof.prove_tiny(worker, self.launch(cell), workloads.discover()[name])
-                    file = self._file(cell)
-                    if file and found.equal:
-                        kept.put(file, plain(found))
-                    elif file:
-                        file.unlink(missing_ok=True)  # it was equal once
-                    yield name, found
+                        worker = self._start(cell)
+                    proof_ = proof.prove_tiny(worker, self.launch(cell), workloads.discover()[name], near[place % len(near)])
+                    self._keep(cell, proof_)
+                    found.append((name, proof_))
                 except WorkerFailed as failure:
-                    if worker is not None:
-                        worker.end()
-                    worker = begun = None
-                    yield name, Failed(failure, log_tail(self._log(cell)))
+                    self._end(worker)
+                    worker = None
+                    found.append((name, Failed(failure, log_tail(self._log(cell)))))
+            return found
         finally:
-            if worker is not None:
-                worker.end()
+            self._end(worker)
+            places.put(place)
+
+    def _keep(self, cell: Cell, found: Proof) -> None:
+        """For the next run, if it may be; what is no longer equal was once."""
+        file = self._file(cell)
+        if file and found.equal:
+            kept.put(file, plain(found))
+        elif file:
+            file.unlink(missing_ok=True)
+
+    def _start(self, cell: Cell) -> Worker:
+        worker = Worker(self.launch(cell), self._log(cell))
+        self.running.append(worker)
+        if self.over.is_set():  # since it was looked at
+            worker.kill()
+        return worker
+
+    def _end(self, worker: Worker | None) -> None:
+        if worker is not None:
+            self.running.remove(worker)
+            worker.end()

@@ -7,9 +7,8 @@ measured is a dash with a footnote.
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.markup import escape
 from rich.table import Table as RichTable
 
@@ -23,6 +22,9 @@ from harness.statistics import Estimate, estimate
 from harness.steady import SHAPES
 from reports.cells import ONE_ROUND, limit, marks, objects, spread
 from reports.contests import Contest, along, contests, trusted
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True)
@@ -284,8 +286,10 @@ NESTED = {
 """Keys of a cell's objects, which become columns."""
 
 
-def to_frame(results: Sequence[Result]) -> pd.DataFrame:
+def to_frame(results: Sequence[Result]) -> "pandas.DataFrame":
     """One row a cell; nested objects become columns such as seconds_per_step.low; versions stay JSON."""
+    import pandas  # slow to import
+
     rows: list[dict[str, Any]] = []
     for found in objects(results):
         found["versions"] = json.dumps(found["versions"])
@@ -297,7 +301,7 @@ def to_frame(results: Sequence[Result]) -> pd.DataFrame:
         for name, values in {**nested, **checks}.items():
             found |= {f"{name}.{key}": (values or {}).get(key) for key in NESTED[name.partition(".")[0]]}
         rows.append(found)
-    return pd.DataFrame(rows)
+    return pandas.DataFrame(rows)
 
 
 def record(result: Result) -> str:

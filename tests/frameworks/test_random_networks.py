@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import frameworks
 from frameworks import Cell
-from harness import environments, proof
+from harness import environments, host, proof
 from harness.launcher import Worker, WorkerFailed, launch
 from harness.reference import expected
 from workloads import Workload, flatten, trace
@@ -30,9 +30,10 @@ from workloads.layers import (
     Sigmoid,
 )
 
-NETWORKS = 200
 CLEAR = 10.0
 """Least distance from a kink, as in tests/harness/test_proof.py."""
+SLOWEST = "jax"
+"""Compiles about as long as all others together: on a processor of its own, if there are two."""
 FRAMEWORKS = [name for name, module in frameworks.discover().items() if module.framework.listed]
 
 CASES = {
@@ -186,11 +187,12 @@ class Crew:
         launches = {name: self.launch(name, workload, file) for name in FRAMEWORKS}
         for name in launches.keys() - self.workers.keys():  # here, since a worker dies with the thread that started it
             self.workers[name] = Worker(launches[name], self.folder / f"{name}.log")
-        expected(workload, "train")  # once, not in each thread
+        expected(workload, "train")  # before all need it
+        near = host.places(1)
 
         def outcome(name):
             try:
-                return proof.prove_tiny(self.workers[name], launches[name], workload)
+                return proof.prove_tiny(self.workers[name], launches[name], workload, near[-1 if name == SLOWEST else 0])
             except WorkerFailed as failure:
                 self.workers.pop(name).end()
                 return failure
@@ -213,14 +215,15 @@ def crew(tmp_path):
         worker.end()
 
 
-def test_random_networks(crew, clearance):
-    """200 of them, each in every framework: loss, gradients and updates within their bounds, nothing crashes.
+@pytest.mark.parametrize("number", [40, pytest.param(200, marks=pytest.mark.exhaustive)])
+def test_random_networks(crew, clearance, number):
+    """So many, each in every framework: loss, gradients and updates within their bounds, nothing crashes.
 
     No two have the same numbers, or the same kinds of layers in the same order: hypothesis likes to draw one again, a little changed.
     """
     compared, had, worst, drawn, rejected = Counter(), Counter(), Counter(), set(), 0
 
-    @settings(max_examples=NETWORKS, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=number, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(networks())
     def compare(workload):
         nonlocal rejected
@@ -240,7 +243,7 @@ def test_random_networks(crew, clearance):
 
     compare()
     print(f"rejected: {rejected}; largest shares of the bound: {dict(worst)}; had: {dict(had)}")
-    assert compared == dict.fromkeys(FRAMEWORKS, NETWORKS)
-    assert rejected < NETWORKS / 20  # near a kink, or updates that float32 hides
-    assert {kind: had[kind] for kind in KINDS.values() if had[kind] < NETWORKS / 20} == {}
-    assert {case: had[case] for case in CASES if had[case] < NETWORKS / 40} == {}
+    assert compared == dict.fromkeys(FRAMEWORKS, number)
+    assert rejected <= number // 20  # near a kink, or updates that float32 hides
+    assert {kind: had[kind] for kind in KINDS.values() if had[kind] < number / 20} == {}
+    assert {case: had[case] for case in CASES if had[case] < number / 40} == {}
