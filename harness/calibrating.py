@@ -140,10 +140,11 @@ def _record(
             watch.advance(mean(map(seconds_of_a_round, cells)))
             watch.stage(f"{sum(len(recording.rounds) for recording in recordings)} of {rounds * len(cells)} rounds")
 
+        pace = PACE if seconds is None else replace(PACE, seconds=seconds, turn_seconds=min(PACE.turn_seconds, seconds / PACE.laps))
         watch.stage("weighing the extra computation")
         bases = [launch(cell, found[cell.framework], arrays=str(environments.cache_folder() / "arrays")) for cell in cells]
         try:
-            return number, record(bases, rounds, replace(PACE, seconds=seconds) if seconds else PACE, seed, save, watch.tick)
+            return number, record(bases, rounds, pace, seed, save, watch.tick)
         except WorkerFailed as failure:
             raise BadRequest(f"cannot be calibrated with: {failure}") from None
 

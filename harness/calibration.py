@@ -9,6 +9,7 @@ import math
 import random
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +23,7 @@ from scipy.stats import binomtest
 
 from frameworks import Cell
 from harness import host
-from harness.comparison import MARGIN, Comparison, compare
+from harness.comparison import DIFFERENCE, MARGIN, Comparison, compare, squeeze, would_find
 from harness.conditions import THROWN_OUT
 from harness.launcher import Launch, Worker
 from harness.plan import Plan, group_seconds
@@ -35,7 +36,8 @@ COPIES = 2
 """Equal workers in each round."""
 SLOWDOWNS = (0.03, 0.05, 0.10)
 """Shares of a step that other workers compute in addition."""
-WEIGHED_STEPS, WEIGHED_BURDEN = 12, 1000
+WEIGHED_STEPS, WEIGHED_BURDEN, WEIGHED_FOR = 12, 1000, 4.0
+"""Steps at least, products beside each, and how many times as long as a worker has turns in a round."""
 TRIES = 2000
 """Runs drawn for each rate."""
 
@@ -74,16 +76,24 @@ class Recording:
         return cls(Cell(**data["cell"]), [[Trace(**trace) for trace in traces] for traces in data["rounds"]])
 
 
-def launches(base: Launch, logs: Path) -> list[Launch]:
-    """Equal and burdened launches of a cell; the burden is weighed in one worker first. Raises WorkerFailed."""
+def launches(base: Launch, seconds: float, logs: Path) -> list[Launch]:
+    """Equal and burdened launches of a cell; the burden is weighed in one worker first, for so many seconds. Raises WorkerFailed."""
     worker = Worker(base, logs / "weigh.log")
+    steps: list[float] = []
+    pieces: list[float] = []
     try:
         worker.ask(base.message(host.layout(base.cell.threads)))
-        step = min(worker.ask({"do": "warm_up", "n": WEIGHED_STEPS, "mode": base.cell.mode})["seconds"])  # undisturbed, both
-        piece = min(worker.ask({"do": "weigh", "burden": WEIGHED_BURDEN, "n": WEIGHED_STEPS})["seconds"]) / WEIGHED_BURDEN
+        worker.ask({"do": "warm_up", "n": 2, "mode": base.cell.mode})
+        begin = time.monotonic()
+        while len(steps) < WEIGHED_STEPS or time.monotonic() - begin < seconds:
+            worker.ask({"do": "start"})
+            found = worker.ask({"do": "weigh", "burden": WEIGHED_BURDEN, "n": WEIGHED_STEPS // 3})
+            steps += found["step_seconds"]
+            pieces += found["seconds"]
     finally:
         worker.end()
-    return [base] * COPIES + [replace(base, burden=max(1, round(slowdown * step / piece))) for slowdown in SLOWDOWNS]
+    burden = min(steps) / (min(pieces) / WEIGHED_BURDEN)  # both undisturbed, which in a busy hour neither is for many seconds
+    return [base] * COPIES + [replace(base, burden=max(1, round(slowdown * burden))) for slowdown in SLOWDOWNS]
 
 
 def record(
@@ -92,7 +102,7 @@ def record(
     """So many rounds of each cell, one of each in turn; `save` is called after each. Raises WorkerFailed where a worker fails: it is
     the same everywhere."""
     with _folder() as logs:
-        ways = [launches(base, logs) for base in bases]
+        ways = [launches(base, WEIGHED_FOR * pace.seconds, logs) for base in bases]
         recordings = [Recording(base.cell, []) for base in bases]
         for number in range(1, rounds + 1):
             for recording, way in zip(recordings, ways, strict=True):
@@ -180,18 +190,31 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Runs:
-    """How long a run is, as `Session.measure` has it: so many rounds, then more until its intervals are within the target."""
+    """How long a run is, as `Session.measure` has it: so many rounds, then more until its intervals are within the target, and its
+    comparisons would find a difference that matters."""
 
     rounds: int
     most_rounds: int
     target: float
 
-    def end(self, numbers: Sequence[Sequence[float]]) -> bool:
-        """Whether a run ends that has these rounds of each cell."""
-        made = len(numbers[0])
-        if made < self.rounds:
+    def end(self, rounds: Sequence[Sequence[float]]) -> bool:
+        """Whether a run ends that has these rounds: in each, the logarithm of every competitor's number."""
+        if len(rounds) < self.rounds:
             return False
-        return made >= self.most_rounds or all(estimate(own).half_width <= self.target for own in numbers)
+        if len(rounds) >= self.most_rounds:
+            return True
+        narrow = all(of_logs(own).interval(CONFIDENCE).half_width <= self.target for own in zip(*rounds, strict=True))
+        return narrow and all(would_find(pair) <= DIFFERENCE for pair in squeeze(_pairs(rounds), _independent(rounds)))
+
+
+def _pairs(rounds: Sequence[Sequence[float]]) -> list[Contrast]:
+    """All comparisons of such rounds; the first is of the first two."""
+    return [of_logs([logs[a] - logs[b] for logs in rounds]) for a, b in combinations(range(len(rounds[0])), 2)]
+
+
+def _independent(rounds: Sequence[Sequence[float]]) -> int:
+    """Degrees of freedom that are in them."""
+    return (len(rounds[0]) - 1) * (len(rounds) - 1)
 
 
 Drawn = tuple[Contrast, Comparison]
@@ -249,13 +272,12 @@ def _drawn(recording: Recording, runs: Runs, slowdown: float, draw: random.Rando
         else:
             others = [trace for trace in traces if trace not in places]
             rounds.append([math.log(trace.seconds) for trace in (*places, *others)])
-        if made >= runs.most_rounds or (rounds and runs.end([[math.exp(logs[place]) for logs in rounds] for place in (0, 1)])):
+        if made >= runs.most_rounds or runs.end(rounds):
             break
     if not rounds or thrown_out > THROWN_OUT * made:
         return None
-    pairs = list(combinations(range(len(rounds[0])), 2))  # the first is the one that is asked for
-    table = [of_logs([logs[a] - logs[b] for logs in rounds]) for a, b in pairs]
-    return table[0], compare(table, independent=(len(rounds[0]) - 1) * (len(rounds) - 1))[0]
+    table = _pairs(rounds)
+    return table[0], compare(table, independent=_independent(rounds))[0]
 
 
 def _held(recording: Recording, runs: Runs, draw: random.Random) -> tuple[bool, float]:
@@ -264,7 +286,7 @@ def _held(recording: Recording, runs: Runs, draw: random.Random) -> tuple[bool, 
     standing = [equal for equal in _standing(recording) if equal]
     long_run = estimate([seconds for equal in standing for seconds in equal]).estimate
     numbers: list[float] = []
-    while not numbers or not runs.end([numbers]):
+    while not runs.end([[math.log(number)] for number in numbers]):
         numbers.append(draw.choice(draw.choice(standing)))
     found = estimate(numbers)
     return found.low is not None and found.high is not None and found.low <= long_run <= found.high, found.estimate / long_run

@@ -19,9 +19,10 @@ class BadRequest(Exception):
 PACE = Pace()
 
 GRADED_ROUNDS = 8
-"""Of a selection of one's own, and of the paper suite: what a verdict needs to find a difference of 5 %."""
+"""Of a selection of one's own, and of the paper suite, to begin with."""
 STRETCH = 2.0
-"""So many rounds may become so many times as many, by their expected time, while intervals are wider than the target."""
+"""So many rounds may become so many times as many, by their expected time, while intervals are wider than the target, or
+comparisons might miss a difference that matters."""
 
 
 @dataclass(frozen=True)
@@ -226,9 +227,7 @@ def group_seconds(plan: Plan, group: Sequence[Cell]) -> float:
     cell = group[0]
     step = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode) / FLOPS_PER_SECOND / cell.threads
     starting = len(group) * (START_SECONDS + step) / max(SIDE_BY_SIDE, len(host.available()) // cell.threads)
-    turn = max(step, plan.pace.turn_seconds)
-    laps = min(plan.pace.most_laps, max(plan.pace.laps, plan.pace.seconds / (step + turn)))
-    return starting + laps * len(group) * (step + turn)
+    return starting + len(group) * plan.pace.expected(step)
 
 
 def expected_seconds(plan: Plan) -> float:

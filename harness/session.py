@@ -8,7 +8,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,6 +18,7 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness import environments, host, limit, plan
+from harness.comparison import DIFFERENCE, squeeze, would_find
 from harness.environments import Environment, EnvironmentProblem, cache_folder
 from harness.gate import Gate, most_threads
 from harness.grade import TARGETS, grade
@@ -24,7 +27,7 @@ from harness.oracle import Oracle
 from harness.outcome import after
 from harness.plan import Plan
 from harness.records import PROTOCOL, Limits, Result, Round, Status, plain
-from harness.statistics import CONFIDENCE, Contrast, over_rounds, student_width
+from harness.statistics import CONFIDENCE, Contrast, over_rounds, ratio
 from harness.store import Store
 from harness.tiny import Failed, TinyProofs
 from harness.turns import run_round, steps_seconds
@@ -102,15 +105,16 @@ class Session:
             environment = {k: v for k, v in plain(how.environment).items() if k not in ("framework", "folder", "python")}
             known = {"environment": {**environment, "variables": how.variables}, "command": how.command()}
             self.results[cell] = self.results[cell].but(**known)
-        for cell, outcome in TinyProofs(self._launch, self.logs, self.watch, self.oracle).prove(live, anew):
-            if isinstance(outcome, Failed):
-                reason = ("" if outcome.failure.status == "unsupported" else "in the proof of equal work: ") + outcome.failure.reason
-                self._settle([cell], outcome.failure.status, reason, log=tuple(outcome.log))
-                continue
-            before = self.results[cell].proof  # of a run that is resumed
-            self.results[cell] = self.results[cell].but(proof=replace(outcome, full_size=before.full_size if before else None))
-            if not outcome.equal:
-                self._settle([cell], "unequal", outcome.reason)
+        with closing(TinyProofs(self._launch, self.logs, self.watch, self.oracle).prove(live, anew)) as proofs:
+            for cell, outcome in proofs:
+                if isinstance(outcome, Failed):
+                    reason = ("" if outcome.failure.status == "unsupported" else "in the proof of equal work: ") + outcome.failure.reason
+                    self._settle([cell], outcome.failure.status, reason, log=tuple(outcome.log))
+                    continue
+                before = self.results[cell].proof  # of a run that is resumed
+                self.results[cell] = self.results[cell].but(proof=replace(outcome, full_size=before.full_size if before else None))
+                if not outcome.equal:
+                    self._settle([cell], "unequal", outcome.reason)
 
     def find_limits(self) -> None:
         """Measures what the machine can do at each thread count and precision of the plan, or takes it as kept."""
@@ -240,17 +244,26 @@ class Session:
 
         worth = {}
         for group in self.plan.groups():
-            found = [over_rounds(r.seconds_by_round) for c in group if (r := self.results[c]).standing and not r.settled()]
-            if found and SPARE_TIME * seconds_of(group) < seconds:
-                worth[group] = sum(map(self._narrowing, found)) / seconds_of(group)
+            live = [r for c in group if (r := self.results[c]).standing and not r.settled()]
+            if live and SPARE_TIME * seconds_of(group) < seconds:
+                worth[group] = self._narrowing(live) / seconds_of(group)
         best = max(worth, key=lambda group: worth[group], default=None)
         return best if best and worth[best] > 0 else None
 
-    def _narrowing(self, found: Contrast) -> float:
-        """By how much another round is expected to narrow an interval, down to the target; one that is infinite counts as 1."""
-        now = found.interval(CONFIDENCE).half_width
-        then = 0.0 if now == math.inf else now * student_width(found.rounds + 1) / student_width(found.rounds)
-        return max(0.0, min(now, 1.0) - max(then, self.target))
+    def _narrowing(self, group: Sequence[Result]) -> float:
+        """By how much another round is expected to narrow what is known of a group, down to what is asked for: half-widths of its
+        intervals, and the differences that its comparisons would find, of each cell with the others on average."""
+        numbers = [over_rounds(r.seconds_by_round) for r in group]
+        met = (ratio(a.times, b.times, [r.times for r in group if r is not a and r is not b]) for a, b in combinations(group, 2))
+        pairs = squeeze([pair for pair in met if pair], (len(group) - 1) * (min(n.rounds for n in numbers) - 1))
+
+        def narrower(of: Callable[[Contrast], float], found: Contrast, target: float) -> float:
+            now = min(1.0, of(found))  # where nothing is known yet, all
+            return max(0.0, now - max(of(found.after_another()) if found.error is not None else 0.0, target))
+
+        return sum(narrower(lambda n: n.interval(CONFIDENCE).half_width, number, self.target) for number in numbers) + sum(
+            narrower(would_find, pair, DIFFERENCE) / (len(group) - 1) for pair in pairs
+        )
 
 
 SPARE_TIME = 1.2

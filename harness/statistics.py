@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 Times = Mapping[tuple[int, int], float]
 """Seconds per step by round: its number, and its part where competitors did not fit into memory together."""
@@ -29,7 +29,7 @@ UNSTABLE_RATIO = 4.0
 @cache
 def quantile(level: float, freedom: float) -> float:
     """Half the width of an interval at a level such as 0.95, in standard errors (Student)."""
-    return float(student.ppf((1 + level) / 2, freedom))
+    return float(stdtrit(freedom, (1 + level) / 2))
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ class Contrast:
         width = min(LARGEST, quantile(level, self.freedom) * self.error)
         return Estimate(math.exp(self.log), math.exp(self.log - width), math.exp(self.log + width))
 
+    def after_another(self) -> "Contrast":
+        """What is to be expected after one more round like these. Of two rounds at least."""
+        assert self.error is not None
+        return Contrast(self.log, self.error * math.sqrt(self.rounds / (self.rounds + 1)), self.freedom + 1, self.rounds + 1)
+
     def __sub__(self, other: "Contrast") -> "Contrast":
         """Of two independent samples (Welch, with Satterthwaite's degrees of freedom)."""
         rounds = min(self.rounds, other.rounds)
@@ -87,11 +92,6 @@ def of_logs(logs: Sequence[float]) -> Contrast:
         return Contrast(middle, None, 0, 1)
     squares = math.fsum((log - middle) ** 2 for log in logs)  # statistics.stdev takes ten times as long
     return Contrast(middle, math.sqrt(squares / (n - 1) / n), n - 1, n)
-
-
-def student_width(rounds: int) -> float:
-    """The half-width of a 95 % interval after so many rounds, in units of their spread; infinite after one."""
-    return quantile(CONFIDENCE, rounds - 1) / math.sqrt(rounds) if rounds > 1 else math.inf
 
 
 def over_rounds(values: Sequence[float]) -> Contrast:

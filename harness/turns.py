@@ -43,6 +43,12 @@ class Pace:
     turn_seconds: float = 1.5
     """A turn measures as many steps as fill this, and at most as many as have a loss that is known."""
 
+    def expected(self, step: float) -> float:
+        """Seconds that a competitor's turns take, whose step takes so many."""
+        first, later = 2 * step, (1 + min(MOST_STEPS, max(FEWEST_STEPS, math.ceil(self.turn_seconds / step)))) * step
+        laps = max(self.laps - 1, math.ceil((self.seconds - first) / later))
+        return first + min(laps + laps % 2, self.most_laps - 1) * later
+
 
 FEWEST_STEPS = 2
 """In a turn after the first."""

@@ -145,14 +145,16 @@ class Worker:
         return {"started": True}
 
     def weigh(self, message):
-        """How long so much extra computation takes, each time right after a step."""
-        burdened, seconds = Burdened(self.built, message["burden"]), []
+        """How long steps take, and right after each of them so much extra computation."""
+        burdened, steps, seconds = Burdened(self.built, message["burden"]), [], []
         for _ in range(message["n"]):
-            self.built.step(1)
             begin = self.clock()
+            self.built.step(1)
+            between = self.clock()
             burdened.compute()
-            seconds.append(self.clock() - begin)
-        return {"seconds": seconds}
+            steps.append(between - begin)
+            seconds.append(self.clock() - between)
+        return {"step_seconds": steps, "seconds": seconds}
 
     def norms(self, message):
         """How far each parameter and statistic has moved from its start, or how large the logits are: Euclidean norms, null for

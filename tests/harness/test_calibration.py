@@ -87,13 +87,20 @@ def test_every_round_disturbed():
 
 
 def test_runs_end_as_a_session_ends_them():
-    """After their rounds, once both intervals are within the target, or with the last round that they may have."""
+    """After their rounds, once all intervals are within the target and a difference of 5 % would be found, or with the last round that
+    they may have."""
     runs = Runs(3, 5, 0.02)
-    quiet, noisy = [1.0, 1.001, 0.999], [1.0, 1.2, 0.8]
-    assert not runs.end([quiet[:2], quiet[:2]])
-    assert runs.end([quiet, quiet])
-    assert not runs.end([quiet, noisy])
-    assert runs.end([noisy + noisy[:2], quiet + quiet[:2]])
+    quiet, noisy, wandering = [0.0, 0.001, -0.001], [0.0, 0.2, -0.2], [0.0, 0.006, 0.006]
+
+    def ends(*numbers):
+        return runs.end(list(zip(*numbers, strict=True)))
+
+    assert not ends(quiet[:2], quiet[:2])
+    assert ends(quiet, quiet)
+    assert not ends(quiet, noisy)
+    assert not ends(noisy, noisy)  # always at 1 to 1, but what each takes is not known
+    assert not ends(wandering, wandering[::-1])  # each known to 0.9 %, but one's gain is the other's loss
+    assert ends(noisy + noisy[:2], quiet + quiet[:2])
 
 
 @pytest.mark.parametrize("process", [0.005, 0.02, 0.05])

@@ -5,7 +5,7 @@ import math
 import numpy
 import pytest
 
-from harness.statistics import Contrast, Estimate, estimate, over_rounds, ratio, student_width
+from harness.statistics import Contrast, Estimate, estimate, over_rounds, ratio
 
 
 def test_estimate_is_the_geometric_mean_over_rounds():
@@ -20,7 +20,8 @@ def test_three_rounds_by_hand():
     assert found.estimate == pytest.approx(math.exp(0.1))
     assert found.low == pytest.approx(math.exp(0.1 - width), rel=1e-5)
     assert found.high == pytest.approx(math.exp(0.1 + width), rel=1e-5)
-    assert student_width(3) * 0.1 == pytest.approx(width, rel=1e-5)
+    another = over_rounds([1.0, math.exp(0.1), math.exp(0.2)]).after_another()
+    assert another.interval(0.95).half_width == pytest.approx(math.sinh(3.18245 * 0.1 / math.sqrt(4)), rel=1e-5)
 
 
 def test_one_round_has_no_interval():

@@ -87,6 +87,13 @@ def test_a_turn_is_as_many_steps_as_fill_it(tmp_path):
     assert [len(turn.seconds) for turn in longest.turns] == [1, MOST_STEPS, MOST_STEPS]
 
 
+def test_how_long_turns_are_expected_to_take():
+    """By hand: the second and third step; then an even number of turns of the steps that fill one, and one before them."""
+    assert Pace().expected(0.84) == pytest.approx(2 * 0.84 + 6 * (1 + 2) * 0.84)  # four turns take 11.8 of 14 seconds
+    assert Pace(laps=3, seconds=3.5, turn_seconds=1.0).expected(2.5) == pytest.approx(2 * 2.5 + 2 * (1 + 2) * 2.5)
+    assert Pace(laps=5, seconds=0, turn_seconds=0.1).expected(0.001) == pytest.approx(2 * 0.001 + 4 * (1 + 64) * 0.001)
+
+
 def test_every_turn_begins_with_the_initial_parameters(tmp_path):
     """So a turn's last loss is known: that of the third step after the first turn, of the sixth after those of five steps."""
     (record,) = run_round([null()], (1, 0), None, Pace(laps=3, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
