@@ -92,7 +92,8 @@ def calibrate(
     if (run_rounds or 2) > shortest:
         raise BadRequest(f"runs of {run_rounds or 2} rounds cannot be drawn from {shortest}: record more with --rounds")
     fewest = run_rounds or min(GRADED_ROUNDS, shortest)
-    runs = Runs(fewest, run_rounds or min(int(STRETCH * GRADED_ROUNDS), shortest), known["target"] if known else grade().target)
+    most = fewest if run_rounds or fewest < GRADED_ROUNDS else int(STRETCH * GRADED_ROUNDS)
+    runs = Runs(fewest, most, known["target"] if known else grade().target)
     try:
         found = rates(recordings, runs, seed)
     except ValueError as problem:

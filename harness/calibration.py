@@ -258,12 +258,14 @@ def _standing(recording: Recording) -> list[list[float]]:
 
 
 def _drawn(recording: Recording, runs: Runs, slowdown: float, draw: random.Random) -> Drawn | None:
-    """A run of some of the recorded rounds, in which the equal workers have changed places at random, and one comparison of its table:
-    of two equal ones, or of a slower one with an equal one. None where it would be inconclusive, since too many rounds are thrown out.
+    """A run of the recorded rounds, in which the equal workers have changed places at random, and one comparison of its table: of two
+    equal ones, or of a slower one with an equal one. Rounds are drawn with replacement, as if there were many more like these. None
+    where it would be inconclusive, since too many rounds are thrown out.
     """
     rounds: list[list[float]] = []
-    thrown_out = 0
-    for made, traces in enumerate(draw.sample(recording.rounds, len(recording.rounds)), start=1):
+    made = thrown_out = 0
+    while True:
+        made, traces = made + 1, draw.choice(recording.rounds)
         equal, slower = ([t for t in traces if (t.slowdown == 0) == wanted] for wanted in (True, False))
         draw.shuffle(equal)
         places = [next(t for t in slower if t.slowdown == slowdown), *equal] if slowdown else equal
@@ -281,8 +283,7 @@ def _drawn(recording: Recording, runs: Runs, slowdown: float, draw: random.Rando
 
 
 def _held(recording: Recording, runs: Runs, draw: random.Random) -> tuple[bool, float]:
-    """Whether the interval of a run holds the value of all rounds, and the run's number over that; rounds are drawn with replacement,
-    as if there were many more like these."""
+    """Whether the interval of a run holds the value of all rounds, and the run's number over that."""
     standing = [equal for equal in _standing(recording) if equal]
     long_run = estimate([seconds for equal in standing for seconds in equal]).estimate
     numbers: list[float] = []

@@ -20,7 +20,7 @@ PACE = Pace()
 
 GRADED_ROUNDS = 8
 """Of a selection of one's own, and of the paper suite, to begin with."""
-STRETCH = 2.0
+STRETCH = 3.0
 """So many rounds may become so many times as many, by their expected time, while intervals are wider than the target, or
 comparisons might miss a difference that matters."""
 

@@ -117,7 +117,7 @@ class Figures:
 def draw(recordings: Sequence[Recording], slowdown: float, number: random.Random) -> list[Run]:
     """Runs from the same rounds: the first slower than the second by so much, or both equal; then all others of these rounds."""
     rounds = []
-    for traces in number.sample(number.choice(recordings).rounds, RUN):
+    for traces in number.choices(number.choice(recordings).rounds, k=RUN):
         equal = [trace for trace in traces if trace.slowdown == 0]
         number.shuffle(equal)
         first = [trace for trace in traces if trace.slowdown == slowdown and slowdown]

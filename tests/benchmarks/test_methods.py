@@ -24,20 +24,12 @@ def test_the_fastest_turn_tells_equal_processes_apart_least(methods):
     assert min(found, key=found.get) == "fastest turn"
 
 
-def test_power_at_equal_false_alarms_is_above_that_of_single_processes(benchmark, methods):
-    """Of those that measure one process each; its usual settings call at most one pair of equal cells in a hundred different."""
+def test_power_at_equal_false_alarms_is_above_every_other_methods(benchmark, methods):
+    """Its usual settings call at most one pair of equal cells in a hundred different."""
     found = benchmark.pedantic(methods.figures, args=(methods.recorded(),), rounds=1)
     print("\n" + methods.markdown(found))
     benchmark.extra_info.update({name: {"false_alarms": of.false_alarms, "power": list(of.power.values())} for name, of in found.items()})
-    own = found["stepbench"]
+    own = found.pop("stepbench")
     assert own.false_alarms <= 0.01
-    for name in ("5 % between means", "t-test on steps", "Mann-Whitney on steps"):
-        assert own.power[0.05] > found[name].power[0.05]
-        assert own.power[0.1] > found[name].power[0.1]
-
-
-@pytest.mark.xfail(strict=True, reason="open: on this recording of nine rounds pyperf's way finds 98 % of slowdowns of 5 %, stepbench 92 %")
-def test_power_at_equal_false_alarms_is_above_pyperfs(methods):
-    """Which takes as many processes."""
-    found = methods.figures(methods.recorded(), tries=500)
-    assert found["stepbench"].power[0.05] > found["pyperf"].power[0.05]
+    for others in found.values():
+        assert all(own.power[slowdown] > others.power[slowdown] for slowdown in others.power)

@@ -12,7 +12,12 @@ FRAMEWORKS = [name for name, module in frameworks.discover().items() if module.f
 
 @pytest.mark.parametrize(
     ("mode", "chosen"),
-    [("train", "all"), ("infer", "default,tuned"), pytest.param("infer", "all", marks=pytest.mark.exhaustive)],
+    [
+        ("train", "default,tuned"),
+        ("infer", "default,tuned"),
+        pytest.param("train", "all", marks=pytest.mark.exhaustive),
+        pytest.param("infer", "all", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_equal_work(stepbench, mode, chosen):
     """Loss, gradients and updated parameters after 1 and 3 steps; logits in inference. Nothing is unsupported."""

@@ -104,8 +104,9 @@ def test_runs_end_as_a_session_ends_them():
 
 
 @pytest.mark.parametrize("process", [0.005, 0.02, 0.05])
-def test_intervals_hold_in_runs_that_stop_on_precision(process):
+def test_intervals_hold_in_runs_that_stop_on_precision(process, monkeypatch):
     """Whoever stops when an interval is narrow stops more often when it is too narrow: it costs a few in a hundred at most."""
+    monkeypatch.setattr(calibration, "TRIES", 2000)
     found = calibrate([recording(200, process)], Runs(8, 16, 0.03))
     assert 0.92 <= found.coverage.share <= 0.97
     assert found.false_alarm_rate.share <= 0.01
