@@ -164,12 +164,8 @@ def windows(layer: Any, node: Node) -> List[Tuple[slice, slice]]:
 def padded(x: Any, padding: int, value: float) -> Any:
     import numpy
 
-    if not padding:
-        return x
-    n, c, h, w = x.shape
-    out = numpy.full((n, c, h + 2 * padding, w + 2 * padding), value, x.dtype)
-    out[:, :, padding : padding + h, padding : padding + w] = x
-    return out
+    around = (padding, padding)
+    return numpy.pad(x, ((0, 0), (0, 0), around, around), constant_values=value) if padding else x
 
 
 def unpadded(x: Any, padding: int) -> Any:
