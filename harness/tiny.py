@@ -43,8 +43,8 @@ class TinyProofs:
     logs: Path
     watch: Watch
     oracle: Oracle
-    running: list[Worker] = field(default_factory=list)
-    over: Event = field(default_factory=Event)
+    running: list[Worker] = field(default_factory=list, init=False)
+    over: Event = field(default_factory=Event, init=False)
     """Nobody waits for further proofs."""
 
     def prove(self, cells: Sequence[Cell], anew: bool = False) -> Generator[tuple[Cell, Proof | Failed], None, None]:
@@ -78,6 +78,7 @@ class TinyProofs:
     @contextmanager
     def _side_by_side(self) -> Iterator[ThreadPoolExecutor]:
         """Threads that wait for workers; those that still run when it is left are killed, and no others are started."""
+        self.over.clear()
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             try:
                 yield pool
