@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Self
@@ -23,7 +22,7 @@ from scipy.stats import binomtest
 
 from frameworks import Cell
 from harness import host
-from harness.comparison import DIFFERENCE, MARGIN, Comparison, compare, squeeze, would_find
+from harness.comparison import DIFFERENCE, MARGIN, Comparison, compare, of_rounds, squeeze, would_find
 from harness.conditions import THROWN_OUT
 from harness.launcher import Launch, Worker
 from harness.plan import Plan, group_seconds
@@ -204,17 +203,7 @@ class Runs:
         if len(rounds) >= self.most_rounds:
             return True
         narrow = all(of_logs(own).interval(CONFIDENCE).half_width <= self.target for own in zip(*rounds, strict=True))
-        return narrow and all(would_find(pair) <= DIFFERENCE for pair in squeeze(_pairs(rounds), _independent(rounds)))
-
-
-def _pairs(rounds: Sequence[Sequence[float]]) -> list[Contrast]:
-    """All comparisons of such rounds; the first is of the first two."""
-    return [of_logs([logs[a] - logs[b] for logs in rounds]) for a, b in combinations(range(len(rounds[0])), 2)]
-
-
-def _independent(rounds: Sequence[Sequence[float]]) -> int:
-    """Degrees of freedom that are in them."""
-    return (len(rounds[0]) - 1) * (len(rounds) - 1)
+        return narrow and all(would_find(pair) <= DIFFERENCE for pair in squeeze(*of_rounds(rounds)))
 
 
 Drawn = tuple[Contrast, Comparison]
@@ -278,8 +267,8 @@ def _drawn(recording: Recording, runs: Runs, slowdown: float, draw: random.Rando
             break
     if not rounds or thrown_out > THROWN_OUT * made:
         return None
-    table = _pairs(rounds)
-    return table[0], compare(table, independent=_independent(rounds))[0]
+    table, independent = of_rounds(rounds)
+    return table[0], compare(table, independent=independent)[0]
 
 
 def _held(recording: Recording, runs: Runs, draw: random.Random) -> tuple[bool, float]:

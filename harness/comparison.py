@@ -10,13 +10,14 @@ rate-adjusted multiple confidence intervals"): an interval that holds 1 and a ve
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache
+from itertools import combinations
 from typing import Literal
 
 import numpy
 from scipy.special import chdtri, digamma, nctdtrinc, polygamma, stdtr  # scipy.stats has the same, and takes twenty times as long
 
-from harness.statistics import LARGEST, Contrast, Estimate, quantile
+from harness.statistics import CONFIDENCE, LARGEST, Contrast, Estimate, of_logs, quantile
 
 Verdict = Literal["FASTER", "SLOWER", "EQUIVALENT", "INCONCLUSIVE"]
 
@@ -111,7 +112,7 @@ def _p(contrast: Contrast) -> float:
     return float(2 * stdtr(contrast.freedom, -abs(contrast.log) / contrast.error))
 
 
-@cache
+@lru_cache(1000)
 def needed(level: float, freedom: float) -> float:
     """How large an effect must be, in standard errors, that an interval at this level leaves it out with a chance of POWER (by the
     noncentral t; where so few rounds give so wide an interval that only its own length matters, by that)."""
@@ -131,6 +132,23 @@ def would_find(contrast: Contrast) -> float:
     if contrast.error is None:
         return math.inf
     return math.expm1(min(LARGEST, contrast.error * needed(CERTAINTY, contrast.freedom)))
+
+
+def shortfall(numbers: Sequence[Contrast], pairs: Sequence[Contrast], target: float) -> float:
+    """By how much the cells of a contest are known less well than is asked for: what half-widths of their intervals are above the
+    target, and the differences that their comparisons would find above DIFFERENCE, of each cell with the others on average. What is
+    not known at all counts as 1. A run that has no shortfall may end."""
+    wide = sum(max(0.0, min(1.0, number.interval(CONFIDENCE).half_width) - target) for number in numbers)
+    blind = sum(max(0.0, min(1.0, would_find(pair)) - DIFFERENCE) for pair in pairs)
+    return wide + blind / max(1, len(numbers) - 1)
+
+
+def of_rounds(rounds: Sequence[Sequence[float]]) -> tuple[list[Contrast], int]:
+    """All comparisons of competitors that were in the same rounds, from the logarithms of their numbers, round by round; the first is
+    of the first two. And how many independent degrees of freedom are in them."""
+    competitors = range(len(rounds[0]))
+    pairs = [of_logs([logs[a] - logs[b] for logs in rounds]) for a, b in combinations(competitors, 2)]
+    return pairs, (len(competitors) - 1) * (len(rounds) - 1)
 
 
 def _decide(contrast: Contrast, level: float, margin: float) -> Comparison:

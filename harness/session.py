@@ -18,7 +18,7 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness import environments, host, limit, plan
-from harness.comparison import DIFFERENCE, squeeze, would_find
+from harness.comparison import shortfall, squeeze
 from harness.environments import Environment, EnvironmentProblem, cache_folder
 from harness.gate import Gate, most_threads
 from harness.grade import TARGETS, grade
@@ -27,7 +27,7 @@ from harness.oracle import Oracle
 from harness.outcome import after
 from harness.plan import Plan
 from harness.records import PROTOCOL, Limits, Result, Round, Status, plain
-from harness.statistics import CONFIDENCE, Contrast, over_rounds, ratio
+from harness.statistics import over_rounds, ratio
 from harness.store import Store
 from harness.tiny import Failed, TinyProofs
 from harness.turns import run_round, steps_seconds
@@ -251,19 +251,12 @@ class Session:
         return best if best and worth[best] > 0 else None
 
     def _narrowing(self, group: Sequence[Result]) -> float:
-        """By how much another round is expected to narrow what is known of a group, down to what is asked for: half-widths of its
-        intervals, and the differences that its comparisons would find, of each cell with the others on average."""
+        """By how much another round is expected to narrow what is known of a group, down to what is asked for."""
         numbers = [over_rounds(r.seconds_by_round) for r in group]
         met = (ratio(a.times, b.times, [r.times for r in group if r is not a and r is not b]) for a, b in combinations(group, 2))
         pairs = squeeze([pair for pair in met if pair], (len(group) - 1) * (min(n.rounds for n in numbers) - 1))
-
-        def narrower(of: Callable[[Contrast], float], found: Contrast, target: float) -> float:
-            now = min(1.0, of(found))  # where nothing is known yet, all
-            return max(0.0, now - max(of(found.after_another()) if found.error is not None else 0.0, target))
-
-        return sum(narrower(lambda n: n.interval(CONFIDENCE).half_width, number, self.target) for number in numbers) + sum(
-            narrower(would_find, pair, DIFFERENCE) / (len(group) - 1) for pair in pairs
-        )
+        then = shortfall([n.after_another() for n in numbers], [p.after_another() for p in pairs], self.target)
+        return shortfall(numbers, pairs, self.target) - then
 
 
 SPARE_TIME = 1.2

@@ -8,7 +8,7 @@ intervals hold far less than they say; those of a median or a trimmed mean are w
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from statistics import fmean
 
 from scipy.special import stdtrit
@@ -26,7 +26,7 @@ UNSTABLE_RATIO = 4.0
 """Ends of an interval that differ by more than this: the number is not known to a factor of 2 either way, and is not shown."""
 
 
-@cache
+@lru_cache(1000)
 def quantile(level: float, freedom: float) -> float:
     """Half the width of an interval at a level such as 0.95, in standard errors (Student)."""
     return float(stdtrit(freedom, (1 + level) / 2))
@@ -67,9 +67,9 @@ class Contrast:
         return Estimate(math.exp(self.log), math.exp(self.log - width), math.exp(self.log + width))
 
     def after_another(self) -> "Contrast":
-        """What is to be expected after one more round like these. Of two rounds at least."""
-        assert self.error is not None
-        return Contrast(self.log, self.error * math.sqrt(self.rounds / (self.rounds + 1)), self.freedom + 1, self.rounds + 1)
+        """What is to be expected after one more round like these; an error that is not known yet may turn out to be none."""
+        error = 0.0 if self.error is None else self.error * math.sqrt(self.rounds / (self.rounds + 1))
+        return Contrast(self.log, error, self.freedom + 1, self.rounds + 1)
 
     def __sub__(self, other: "Contrast") -> "Contrast":
         """Of two independent samples (Welch, with Satterthwaite's degrees of freedom)."""

@@ -23,8 +23,7 @@ import numpy
 from scipy.stats import mannwhitneyu, ttest_ind
 
 from harness.calibration import SLOWDOWNS, Recording, Trace
-from harness.comparison import compare
-from harness.statistics import of_logs
+from harness.comparison import compare, of_rounds
 
 RECORDED = Path(__file__).with_name("recorded.json")
 RUN = 8
@@ -86,9 +85,8 @@ def pyperf(a: Run, b: Run, *others: Run) -> Answer:
 def stepbench(*runs: Run) -> Answer:
     """Each process's fastest turn, paired by rounds (harness.process, harness.statistics, harness.comparison). It compares two cells of
     a table: the others of their rounds tell it how much ratios differ here."""
-    table = [of_logs([math.log(x.seconds / y.seconds) for x, y in zip(one, other, strict=True)]) for one, other in combinations(runs, 2)]
-    found = table[0]
-    verdict = compare(table, independent=(len(runs) - 1) * (len(runs[0]) - 1))[0]
+    table, independent = of_rounds([[math.log(trace.seconds) for trace in traces] for traces in zip(*runs, strict=True)])
+    found, verdict = table[0], compare(table, independent=independent)[0]
     assert verdict.p is not None
     return Answer(math.exp(found.log), (-verdict.p, abs(found.log)), verdict.verdict in ("FASTER", "SLOWER"))
 
