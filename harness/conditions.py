@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 
 from harness.host import SYSTEM, field_of
+from harness.process import warming
 from harness.records import Conditions, Turn
 
 TICK = 1 / 100
@@ -165,8 +166,8 @@ RULES: dict[str, Callable[[Turn, Sequence[Turn]], bool]] = {
 
 
 def disturbance(turns: Sequence[Turn]) -> str:
-    """Why a round is thrown out, in words; empty if it stands. The first turn, a warm-up, is in no number."""
-    turns = turns[1:] or turns
+    """Why a round is thrown out, in words; empty if it stands. A turn that only warms up is in no number."""
+    turns = turns[warming(len(turns)) :]
     found = {name: sum(rule(turn, turns) for turn in turns) for name, rule in RULES.items()}
     disturbed = sum(any(rule(turn, turns) for rule in RULES.values()) for turn in turns)
     if disturbed <= DISTURBED_TURNS * len(turns):

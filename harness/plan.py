@@ -78,7 +78,7 @@ def suites() -> dict[str, Suite]:
             one_and_all,
             rounds=3,
             budget=570,
-            hurry=Pace(laps=3, seconds=3.5, turn_seconds=1.0),
+            hurry=Pace(laps=2, seconds=2.5, turn_seconds=1.0),
         ),
         "paper": Suite(
             "all six networks x all variants x 1, 2, 4 ... threads, as in the published table: hours",

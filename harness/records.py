@@ -125,7 +125,7 @@ class Round:
     shape: Shape = "too few"
     """How its steps went."""
     warm_up_steps: int = 0
-    """Measured steps before the steady ones, those of the first turn at least; never in an estimate."""
+    """Measured steps before the steady ones, those of a turn that only warms up at least; never in an estimate."""
     disturbance: str = ""
     """Why it is thrown out: what the machine did, by rules fixed beforehand. Empty if it stands."""
     first_step_at: float = 0.0

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from frameworks import Cell
 from harness import conditions, host
 from harness.launcher import Launch, Worker, WorkerFailed, log_tail
-from harness.process import common, settle
+from harness.process import common, settle, warming
 from harness.records import Check, Round, Turn
 from harness.steady import Course
 from harness.trajectory import Readings
@@ -35,19 +35,25 @@ class Pace:
     """How long a round lasts."""
 
     laps: int = 5
-    """At least, the first one included, which only warms up; then always an even number, since the order is reversed in every other.
-    Of four or six turns one is hardly disturbed, of two often none."""
+    """At least, one that only warms up included (`harness.process.warming`); then always an even number, since the order is reversed
+    in every other. Of four or six turns one is hardly disturbed, of two often none."""
     most_laps: int = 41
     seconds: float = 14.0
     """Laps go on until each competitor's turns have taken this long, on average: several times what starting a worker takes."""
     turn_seconds: float = 1.5
     """A turn measures as many steps as fill this, and at most as many as have a loss that is known."""
 
+    def another(self, laps: int, seconds: float) -> bool:
+        """Whether a lap follows after so many, in which a competitor's turns took so long on average."""
+        return laps < self.laps or (laps - warming(laps)) % 2 == 1 or (seconds < self.seconds and laps < self.most_laps)
+
     def expected(self, step: float) -> float:
         """Seconds that a competitor's turns take, whose step takes so many."""
         first, later = 2 * step, (1 + min(MOST_STEPS, max(FEWEST_STEPS, math.ceil(self.turn_seconds / step)))) * step
-        laps = max(self.laps - 1, math.ceil((self.seconds - first) / later))
-        return first + min(laps + laps % 2, self.most_laps - 1) * later
+        laps = 1
+        while self.another(laps, first + (laps - 1) * later):
+            laps += 1
+        return first + (laps - 1) * later
 
 
 FEWEST_STEPS = 2
@@ -194,7 +200,7 @@ def take_turns(
             competitor.worker.move(host.layout(competitor.launch.cell.threads))
     random.Random(seed).shuffle(ready)
     spent, lap = 0.0, 0
-    while ready and (lap < pace.laps or lap % 2 == 0 or (spent < pace.seconds * len(ready) and lap < pace.most_laps)):
+    while ready and pace.another(lap, spent / len(ready)):
         for place, competitor in enumerate(ready if lap % 2 == 0 else ready[::-1]):
             try:
                 spent += _turn(competitor, pace, lap, place, judge)
@@ -208,7 +214,7 @@ def take_turns(
 def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge | None) -> float:
     """One turn: the initial parameters, a step that is not measured, then those that are. Gives the seconds that the steps took.
 
-    The first turn is the second and third step, a warm-up: before and after it, what has not been proven yet is read in passing.
+    The first turn is the second and third step: before and after it, what has not been proven yet is read in passing.
     """
     first = 2 if lap == 0 else 1
     worker, cell = competitor.worker, competitor.launch.cell

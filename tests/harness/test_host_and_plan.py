@@ -43,7 +43,7 @@ def test_quick_suite_is_the_readmes_promise():
 @pytest.mark.parametrize(
     ("asked", "laps", "budget"),
     [
-        ({}, 3, 570),
+        ({}, 2, 570),
         ({"variant_names": ["tuned"], "rounds": 3}, 5, 0),
         ({"precisions": ["bfloat16"], "rounds": 3}, 5, 0),
         ({"workload_names": ["fcn-5"], "budget": 60.0}, 5, 60),

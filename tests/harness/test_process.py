@@ -33,8 +33,9 @@ def test_the_low_end_is_the_same_place_however_many_steps_a_turn_has():
 
 
 def test_the_first_turn_is_warm_up():
-    """If there are others; whatever change points find among them comes on top."""
+    """If two more follow; whatever change points find among them comes on top."""
     assert process.settle([[1.5], [0.7, 0.7], [0.7, 0.7]], [0.0] * 3).warm_up_steps == 1
+    assert process.settle([[0.7], [0.7, 0.7]], [0.0] * 2).warm_up_steps == 0
     assert process.settle([[0.7, 0.7]], [0.0]).warm_up_steps == 0
     slow_start = [[1.5], [1.0, 1.01, 0.99, 1.0], *[[0.7, 0.71, 0.69, 0.7]] * 3]
     found = process.settle(slow_start, [0.0] * 5)
@@ -69,6 +70,12 @@ def test_what_two_have_in_common_may_be_their_own():
     assert process.common([]) == []
 
 
+def test_of_two_laps_both_tell_what_the_machine_did():
+    """The first one is no warm-up there: all took a fifth more time in the second."""
+    machine = process.common([[[seconds], [1.2 * seconds, 1.3 * seconds]] for seconds in (0.1, 0.7, 2.0)])
+    assert math.exp(machine[1] - machine[0]) == pytest.approx(1.2)
+
+
 def test_a_process_stands_for_its_fastest_turn():
     """The first one is warm-up; where only steady ones count, a turn that begins before does not, the last one always does."""
     made = [[0.1], [0.9, 0.8], [0.7, 0.75], [0.8, 0.85]]
@@ -76,6 +83,8 @@ def test_a_process_stands_for_its_fastest_turn():
     assert process.of_process(made, 4) == 0.8
     assert process.of_process(made, 7) == 0.8
     assert process.of_process([[0.5]], 0) == 0.5
+    assert process.of_process([[0.6], [0.7, 0.8]], 0) == 0.6  # of two, both count
+    assert process.of_process([[0.6], [0.7, 0.8]], 1) == 0.7
     assert process.of_process([[0.9], [0.7, 0.7], [0.7, 0.7]], 1) == 0.7
 
 

@@ -17,7 +17,7 @@ from harness.session import Session
 from harness.turns import Pace
 from reports import contests
 
-PACE = Pace(laps=2, seconds=0, turn_seconds=0.02)
+PACE = Pace(laps=3, seconds=0, turn_seconds=0.02)
 CELLS = tuple(Cell("fcn-5-tiny", "null", variant, "cpu", 1, 8) for variant in ("default", "tuned", "asleep"))
 
 

@@ -58,6 +58,9 @@ def test_order_is_abba_from_a_seed(tmp_path):
         assert laps[0] == laps[1][::-1] == laps[2]
         orders.append(laps[0])
     assert orders[0] == orders[1]
+    hurried = run_round(launches, (1, 0), None, Pace(laps=2, seconds=0, turn_seconds=0.001), "a", tmp_path)
+    assert [sorted(hurried, key=lambda cell: hurried[cell].turns[lap].place) for lap in range(2)] == [orders[0], orders[0][::-1]]
+    assert {len(record.turns) for record in hurried.values()} == {2}
     assert len({tuple(order) for order in orders}) > 1
 
 
@@ -92,6 +95,8 @@ def test_how_long_turns_are_expected_to_take():
     assert Pace().expected(0.84) == pytest.approx(2 * 0.84 + 6 * (1 + 2) * 0.84)  # four turns take 11.8 of 14 seconds
     assert Pace(laps=3, seconds=3.5, turn_seconds=1.0).expected(2.5) == pytest.approx(2 * 2.5 + 2 * (1 + 2) * 2.5)
     assert Pace(laps=5, seconds=0, turn_seconds=0.1).expected(0.001) == pytest.approx(2 * 0.001 + 4 * (1 + 64) * 0.001)
+    assert Pace(laps=2, seconds=2.5, turn_seconds=1.0).expected(1.0) == pytest.approx(2 * 1.0 + (1 + 2) * 1.0)
+    assert Pace(laps=2, seconds=2.5, turn_seconds=1.0).expected(0.1) == pytest.approx(2 * 0.1 + 4 * (1 + 10) * 0.1)
 
 
 def test_every_turn_begins_with_the_initial_parameters(tmp_path):
