@@ -167,7 +167,7 @@ def in_words(found: Calibration) -> str:
         return f"{100 * of.share:.1f} % ({100 * of.low:.1f} to {100 * of.high:.1f} %)"
 
     lines = [
-        f"Of {', '.join(found.cells)}",
+        f"Of {', '.join(dict.fromkeys(found.cells))}",
         f"Runs of {length(found.rounds, found.most_rounds)} rounds, {found.false_alarm_rate.tries} for each rate, drawn from"
         f" {found.recorded} recorded ones; in brackets the drawing's 95 % interval",
         f"equal cells called different        {rate(found.false_alarm_rate)}",

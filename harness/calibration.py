@@ -202,7 +202,7 @@ class Runs:
             return False
         if len(rounds) >= self.most_rounds:
             return True
-        narrow = all(of_logs(own).interval(CONFIDENCE).half_width <= self.target for own in zip(*rounds, strict=True))
+        narrow = all(of_logs(own).number.half_width <= self.target for own in zip(*rounds, strict=True))
         return narrow and all(would_find(pair) <= DIFFERENCE for pair in squeeze(*of_rounds(rounds)))
 
 

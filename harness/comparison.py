@@ -17,7 +17,7 @@ from typing import Literal
 import numpy
 from scipy.special import chdtri, digamma, nctdtrinc, polygamma, stdtr  # scipy.stats has the same, and takes twenty times as long
 
-from harness.statistics import CONFIDENCE, LARGEST, Contrast, Estimate, of_logs, quantile
+from harness.statistics import LARGEST, Contrast, Estimate, of_logs, quantile
 
 Verdict = Literal["FASTER", "SLOWER", "EQUIVALENT", "INCONCLUSIVE"]
 
@@ -138,7 +138,7 @@ def shortfall(numbers: Sequence[Contrast], pairs: Sequence[Contrast], target: fl
     """By how much the cells of a contest are known less well than is asked for: what half-widths of their intervals are above the
     target, and the differences that their comparisons would find above DIFFERENCE, of each cell with the others on average. What is
     not known at all counts as 1. A run that has no shortfall may end."""
-    wide = sum(max(0.0, min(1.0, number.interval(CONFIDENCE).half_width) - target) for number in numbers)
+    wide = sum(max(0.0, min(1.0, number.number.half_width) - target) for number in numbers)
     blind = sum(max(0.0, min(1.0, would_find(pair)) - DIFFERENCE) for pair in pairs)
     return wide + blind / max(1, len(numbers) - 1)
 

@@ -76,8 +76,8 @@ def test_the_best_of_a_row_is_bold_and_the_others_have_verdicts():
 
 
 def test_numbers_carry_intervals():
-    """Mean and half-width: t(2) x sd / sqrt(3) around it."""
-    assert [e.number for e in entries(table.make(RESULTS), "PyTorch")] == ["0.700 ±0.71%", "0.350 ±0.71%"]
+    """Mean and half-width: t(2) x sd / sqrt(3) around it, .71 %, and half of what the upper end has more, .30 %."""
+    assert [e.number for e in entries(table.make(RESULTS), "PyTorch")] == ["0.700 ±0.86%", "0.350 ±0.86%"]
 
 
 def test_numbers_carry_their_share_of_the_limit():
@@ -217,8 +217,8 @@ def test_variants_are_rows_of_their_own_and_explained():
 def test_markdown():
     """Bold in asterisks, signs of verdicts, footnotes at the end, the machine's line before them."""
     text = table.to_markdown(table.make(RESULTS, "Measured here."))
-    assert "| FCN-5 | PyTorch | 0.700 ±0.71%, 55% mul | **0.350 ±0.71%**, 55% mul |" in text
-    assert "| FCN-5 | JAX | 0.500 ±2.5% ~, 77% mul |" in text
+    assert "| FCN-5 | PyTorch | 0.700 ±0.86%, 55% mul | **0.350 ±0.86%**, 55% mul |" in text
+    assert "| FCN-5 | JAX | 0.500 ±3% ~, 77% mul |" in text
     assert "\nMeasured here.\n" in text
     assert "- [1] crashed: ended by signal SIGKILL" in text
 
