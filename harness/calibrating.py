@@ -17,6 +17,7 @@ from harness.output import EXIT_CODES
 
 if TYPE_CHECKING:
     from harness.calibration import Calibration, Rate, Recording
+    from harness.statistics import Estimate
     from harness.store import Store
 
 
@@ -166,11 +167,19 @@ def in_words(found: Calibration) -> str:
     def rate(of: Rate) -> str:
         return f"{100 * of.share:.1f} % ({100 * of.low:.1f} to {100 * of.high:.1f} %)"
 
+    def more(of: Estimate | None) -> str:
+        if of is None:
+            return "not known: every such round was disturbed"
+        return f"{100 * of.estimate:.1f} % more" + (
+            "" if of.low is None or of.high is None else f" ({100 * of.low:.1f} to {100 * of.high:.1f} %)"
+        )
+
     lines = [
         f"Of {', '.join(dict.fromkeys(found.cells))}",
         f"Runs of {length(found.rounds, found.most_rounds)} rounds, {found.false_alarm_rate.tries} for each rate, drawn from"
         f" {found.recorded} recorded ones; in brackets the drawing's 95 % interval",
         f"equal cells called different        {rate(found.false_alarm_rate)}",
+        *(f"{size:>3} % slower: took                 {more(of)}" for size, of in found.injected.items()),
         *(f"{size:>3} % slower: found                {rate(of)}" for size, of in found.power.items()),
         *(f"{size:>3} % slower: called equal         {rate(of)}" for size, of in found.missed_as_equal.items()),
         f"intervals that hold the long-run value  {rate(found.coverage)}",

@@ -28,7 +28,7 @@ from harness.launcher import Launch, Worker
 from harness.plan import Plan, group_seconds
 from harness.process import of_process
 from harness.records import Round, plain
-from harness.statistics import CONFIDENCE, Contrast, estimate, of_logs
+from harness.statistics import CONFIDENCE, Contrast, Estimate, estimate, of_logs
 from harness.turns import Competitor, Pace, compete
 
 COPIES = 2
@@ -171,6 +171,8 @@ class Calibration:
     """Equal cells called FASTER or SLOWER."""
     power: dict[str, Rate]
     """Slowdowns found, by their size in per cent."""
+    injected: dict[str, Estimate | None]
+    """How much longer the slower workers' steps really took, as a share, by what was asked for; None where no such round stands."""
     missed_as_equal: dict[str, Rate]
     """The same called EQUIVALENT, or FASTER."""
     coverage: Rate
@@ -229,12 +231,27 @@ def calibrate(recordings: Sequence[Recording], runs: Runs, seed: int = 0) -> Cal
         recorded=sum(len(recording.rounds) for recording in recordings),
         false_alarm_rate=_rate(equal, "FASTER", "SLOWER"),
         power={f"{100 * s:g}": _rate(found, "SLOWER") for s, found in slower.items()},
+        injected={f"{100 * s:g}": _injected(recordings, s) for s in SLOWDOWNS},
         missed_as_equal={f"{100 * s:g}": _rate(found, "EQUIVALENT", "FASTER") for s, found in slower.items()},
         coverage=Rate.of(sum(held), TRIES),
         bias=fmean(ratios) - 1,
         smallest_effect=_smallest_effect(equal),
         thrown_out=sum(bool(trace.disturbance) for trace in traces) / len(traces),
     )
+
+
+def _injected(recordings: Sequence[Recording], slowdown: float) -> Estimate | None:
+    """What the extra computation took beside the equal workers of its rounds, over all of them."""
+    logs = []
+    for traces in (traces for recording in recordings for traces in recording.rounds):
+        standing = [trace for trace in traces if not trace.disturbance]
+        equal, slower = ([math.log(t.seconds) for t in standing if t.slowdown == wanted] for wanted in (0.0, slowdown))
+        logs += [log - fmean(equal) for log in slower if equal]
+    if not logs:
+        return None
+    found = of_logs(logs).interval(CONFIDENCE)
+    low, high = (None if end is None else end - 1 for end in (found.low, found.high))
+    return Estimate(found.estimate - 1, low, high)
 
 
 def _rate(found: Sequence[Drawn | None], *verdicts: str) -> Rate:

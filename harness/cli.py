@@ -30,7 +30,7 @@ def cli() -> None:
     Every cell is proven to be the same work before it is timed, and every number carries an interval.
 
     \b
-    stepbench run                       the quick suite: a table in 12 to 20 minutes
+    stepbench run                       the quick suite: a table in 10 to 25 minutes
     stepbench run -w lstm-32 -t 1,2     one network, two thread counts, all frameworks
     stepbench table --format markdown   the last run's table again
     stepbench check                     proof of equal work alone, for everything

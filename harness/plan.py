@@ -72,7 +72,7 @@ def suites() -> dict[str, Suite]:
             pace=Pace(laps=3, seconds=0.1, turn_seconds=0.02),
         ),
         "quick": Suite(
-            "FCN-5, AlexNet and LSTM-32, 1 thread and all cores: 12 to 20 minutes on 2 cores",
+            "FCN-5, AlexNet and LSTM-32, 1 thread and all cores: 10 to 25 minutes on 2 cores",
             ("fcn-5", "alexnet", "lstm-32"),
             ("default",),
             one_and_all,

@@ -1,9 +1,9 @@
 """From the steps of a process to its number: a turn has one, and a process the least of its turns'.
 
 Whatever a neighbour, an interrupt, the hypervisor or an unlucky placement of memory does only ever adds to a step, and it lasts for
-seconds. What a framework costs is what remains when nobody disturbs, so a number stands for the low end. In four recordings on a
-shared machine the ratio of two equal processes' numbers had a spread of 3.5 to 4.6 %; that of their steps' lower quartiles 3.6 to
-5.8 %, of their means 4.7 to 10 %, of their medians 5.8 to 11 % (tests/benchmarks/methods.py for two of these).
+seconds. What a framework costs is what remains when nobody disturbs, so a number stands for the low end. In six recordings on a
+shared machine the ratio of two equal processes' numbers had a spread of 3.7 to 5.6 %; that of their steps' lower quartiles 3.6 to
+7.9 %, of their means 4.7 to 6.4 %, of their medians 5.7 to 8.9 % (tests/benchmarks/methods.py).
 """
 
 import math
@@ -35,7 +35,7 @@ def warming(laps: int) -> int:
     """How many of so many laps only warm up: the first one where two more follow, none of a hurried round's two.
 
     The third step of a process takes up to twice as long as later ones where memory is kept from step to step, as tuned variants
-    do; with default ones as long as they do (-.1 % on average of 90 processes, three networks in five frameworks).
+    do; with default ones as long as they do (2 % less, on average of 186 processes, three networks in five frameworks).
     """
     return 1 if laps > 2 else 0
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -49,6 +50,22 @@ def test_a_quiet_machine_sees_three_per_cent():
     assert found.missed_as_equal["5"].share == 0
     assert 0.015 <= found.smallest_effect < 0.03  # less would be called equal
     assert (found.rounds, found.recorded, found.thrown_out) == (8, 30, 0)
+
+
+def test_what_was_injected_is_told():
+    """The slower workers' own times, beside the equal ones of their rounds: 3, 5 and 10 %; unknown where no such round stands."""
+    found = calibrate([recording(30, QUIET)], EIGHT).injected
+    for size, slowdown in zip(("3", "5", "10"), SLOWDOWNS, strict=True):
+        assert found[size].estimate == pytest.approx(slowdown, abs=0.004)
+        assert found[size].low < found[size].estimate < found[size].high < found[size].low + 0.01
+    disturbed = recording(30, QUIET)
+    for traces in disturbed.rounds:
+        traces[COPIES] = replace(traces[COPIES], disturbance="swapping (3 of 3 turns)")
+    made = calibrate([disturbed], EIGHT)
+    assert made.injected["3"] is None
+    assert made.to_json()["injected"]["3"] is None
+    assert " 3 % slower: took                 not known" in in_words(made)
+    assert made.power["3"].share == 0
 
 
 def test_a_noisy_machine_says_what_it_cannot_see():
