@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness import progress
-from harness.options import MOST, framework_names, names, output_option, store_option, workload_names
+from harness.options import MOST, duration, framework_names, names, output_option, refuse_others_than, store_option, workload_names
 from harness.output import EXIT_CODES
 
 if TYPE_CHECKING:
     from harness.calibration import Calibration, Rate, Recording
     from harness.statistics import Estimate
     from harness.store import Store
+
+
+SHORTEST = 0.1
+"""Seconds that turns of a recording may take."""
 
 
 @click.command(epilog=EXIT_CODES)
@@ -47,7 +51,7 @@ if TYPE_CHECKING:
 )
 @click.option("-t", "--threads", type=click.IntRange(1, MOST), default=1, show_default=True, help="Thread count.")
 @click.option("--rounds", type=click.IntRange(2, MOST), default=16, show_default=True, help="Rounds to record, of each cell.")
-@click.option("--seconds", type=click.FloatRange(0.1), help="That each worker's turns take in a round.  [default: as in a run]")
+@click.option("--seconds", callback=duration, help="That each worker's turns take in a round, like 5s.  [default: as in a run]")
 @click.option("--run-rounds", type=click.IntRange(2, MOST), help="Rounds of a run, exactly.  [default: 8, more while intervals are wide]")
 @click.option("--again", is_flag=True, help="Record nothing: what the last recording tells, of runs of another length perhaps.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of turns, and of the runs that are drawn.")
@@ -78,20 +82,28 @@ def calibrate(
     from harness.records import PROTOCOL
     from harness.store import Store, default_location
 
+    if again:
+        refuse_others_than("--again tells of what is recorded", "again", "run_rounds", "seed", "as_json", "traces", "location")
+    if asked["seconds"] is not None and asked["seconds"] < SHORTEST:
+        raise click.UsageError(f"--seconds {asked['seconds']:g} is too short: {SHORTEST:g} at least")
     if not again and run_rounds is not None and run_rounds > asked["rounds"]:
-        raise BadRequest(f"runs of {run_rounds} rounds cannot be drawn from {asked['rounds']}: record more with --rounds")
+        raise BadRequest(f"{asked['rounds']} recorded rounds do not tell of runs of {run_rounds}: record more with --rounds")
     store = Store(default_location() if location is None else location, create=not again)
     known = None
     if again:
         stored = store.calibration(host.machine(host.facts()), PROTOCOL)
         if stored is None:
             raise BadRequest(f"{store.location} holds no calibration of this machine: leave out --again")
-        number, known, recordings = stored["id"], stored["rates"], [Recording.of(found) for found in stored["recordings"]]
+        number, known = stored["id"], stored["rates"]
+        try:
+            recordings = [Recording.of(found) for found in stored["recordings"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise BadRequest(f"{store.location} holds a recording that cannot be read ({problem}): record anew, without --again") from None
     else:
         number, recordings = _record(store, seed=seed, **asked)
     shortest = min(len(recording.rounds) for recording in recordings)
     if (run_rounds or 2) > shortest:
-        raise BadRequest(f"runs of {run_rounds or 2} rounds cannot be drawn from {shortest}: record more with --rounds")
+        raise BadRequest(f"{shortest} recorded rounds do not tell of runs of {run_rounds or 2}: record more with --rounds")
     fewest = run_rounds or min(GRADED_ROUNDS, shortest)
     most = fewest if run_rounds or fewest < GRADED_ROUNDS else int(STRETCH * GRADED_ROUNDS)
     runs = Runs(fewest, most, known["target"] if known else grade().target)

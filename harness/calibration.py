@@ -71,8 +71,13 @@ class Recording:
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
-        """From its stored form. Raises KeyError or TypeError for anything else."""
-        return cls(Cell(**data["cell"]), [[Trace(**trace) for trace in traces] for traces in data["rounds"]])
+        """From its stored form. Raises KeyError, TypeError or ValueError for anything else."""
+        found = cls(Cell(**data["cell"]), [[Trace(**trace) for trace in traces] for traces in data["rounds"]])
+        for n, traces in enumerate(found.rounds, start=1):
+            whole = all(trace.turns and all(trace.turns) for trace in traces)
+            if [trace.slowdown for trace in traces] != [0.0] * COPIES + list(SLOWDOWNS) or not whole:
+                raise ValueError(f"round {n} is not whole")
+        return found
 
 
 def launches(base: Launch, seconds: float, logs: Path) -> list[Launch]:

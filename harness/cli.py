@@ -13,7 +13,7 @@ from harness import progress
 from harness.calibrating import calibrate
 from harness.checking import check
 from harness.inventory import env, list_all, show_host
-from harness.options import MOST, counts, duration, names, output_option, selection, store_option
+from harness.options import MOST, counts, duration, names, output_option, refuse_others_than, selection, store_option
 from harness.output import BAD_INPUT, EXIT_CODES, INTERRUPTED, NOT_ALL_OK, print_json, print_rich
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     from harness.plan import BadRequest, Plan, expected_seconds
 
     if resume:
-        _refuse_others_than("resume", "wait", "as_json", "location")
+        refuse_others_than("--resume goes on with the stored plan", "resume", "wait", "as_json", "location")
     asked_plan = None if resume else _plan(**asked)  # bad input is said at once, whoever measures now
 
     from harness.records import PROTOCOL  # and before what takes its time to import
@@ -117,15 +117,6 @@ def _know_again(plan: Plan) -> None:
         files.name(path)
     choose([cell.workload for cell in plan.cells], workloads.discover(), "workload")
     choose([cell.framework for cell in plan.cells], frameworks.discover(), "framework")
-
-
-def _refuse_others_than(*allowed: str) -> None:
-    """--resume takes its plan from the store: an option that would change it is not ignored in silence."""
-    context = click.get_current_context()
-    for parameter in context.command.params:
-        given = context.get_parameter_source(str(parameter.name)) == click.core.ParameterSource.COMMANDLINE
-        if given and parameter.name not in allowed:
-            raise click.UsageError(f"--resume goes on with the stored plan: leave out {parameter.opts[-1]}")
 
 
 def _plan(

@@ -137,10 +137,16 @@ def would_find(contrast: Contrast) -> float:
 def shortfall(numbers: Sequence[Contrast], pairs: Sequence[Contrast], target: float) -> float:
     """By how much the cells of a contest are known less well than is asked for: what half-widths of their intervals are above the
     target, and the differences that their comparisons would find above DIFFERENCE, of each cell with the others on average. What is
-    not known at all counts as 1. A run that has no shortfall may end."""
-    wide = sum(max(0.0, min(1.0, number.number.half_width) - target) for number in numbers)
-    blind = sum(max(0.0, min(1.0, would_find(pair)) - DIFFERENCE) for pair in pairs)
+    not known at all counts nearly as 1, and the less the wider, so that a round is always worth something. A run that has no shortfall
+    may end."""
+    wide = sum(max(0.0, _share(number.number.half_width) - _share(target)) for number in numbers)
+    blind = sum(max(0.0, _share(would_find(pair)) - _share(DIFFERENCE)) for pair in pairs)
     return wide + blind / max(1, len(numbers) - 1)
+
+
+def _share(width: float) -> float:
+    """From 0 to infinity to 0 to 1."""
+    return 1.0 if math.isinf(width) else width / (1 + width)
 
 
 def of_rounds(rounds: Sequence[Sequence[float]]) -> tuple[list[Contrast], int]:

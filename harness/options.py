@@ -155,6 +155,15 @@ def pythons(context: click.Context, parameter: click.Parameter, values: tuple[st
     return found
 
 
+def refuse_others_than(why: str, *allowed: str) -> None:
+    """Of a command that takes from the store what its options would tell: none is ignored in silence."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        given = context.get_parameter_source(str(parameter.name)) == click.core.ParameterSource.COMMANDLINE
+        if given and parameter.name not in allowed:
+            raise click.UsageError(f"{why}: leave out {parameter.opts[-1]}")
+
+
 def selection(function: Any) -> Any:
     """What `run` and `check` have in common: which cells, and within what limits."""
     for option in reversed(

@@ -237,26 +237,31 @@ class Session:
 
     def _most_worth(self, seconds: float) -> tuple[Cell, ...] | None:
         """The group in which another round narrows the table most for its time, of those that fit into the seconds that are left;
-        None where all intervals are narrow enough. It never asks who is faster."""
+        None where every cell has a number and no shortfall. It never asks who is faster."""
 
         def seconds_of(group: tuple[Cell, ...]) -> float:
             return self.durations.get(group, plan.group_seconds(self.plan, group))
 
         worth = {}
         for group in self.plan.groups():
-            live = [r for c in group if (r := self.results[c]).standing and not r.settled()]
+            live = [r for c in group if (r := self.results[c]).rounds and not r.settled()]
             if live and SPARE_TIME * seconds_of(group) < seconds:
                 worth[group] = self._narrowing(live) / seconds_of(group)
         best = max(worth, key=lambda group: worth[group], default=None)
         return best if best and worth[best] > 0 else None
 
     def _narrowing(self, group: Sequence[Result]) -> float:
-        """By how much another round is expected to narrow what is known of a group, down to what is asked for."""
-        numbers = [over_rounds(r.seconds_by_round) for r in group]
-        met = (ratio(a.times, b.times, [r.times for r in group if r is not a and r is not b]) for a, b in combinations(group, 2))
-        pairs = squeeze([pair for pair in met if pair], (len(group) - 1) * (min(n.rounds for n in numbers) - 1))
+        """By how much another round is expected to narrow what is known of a group, down to what is asked for. Whoever has no number
+        for rounds that were thrown out may have one then."""
+        lost = sum(r.status == "inconclusive" or not r.standing for r in group)
+        known = [r for r in group if r.standing]
+        if not known:
+            return lost
+        numbers = [over_rounds(r.seconds_by_round) for r in known]
+        met = (ratio(a.times, b.times, [r.times for r in known if r is not a and r is not b]) for a, b in combinations(known, 2))
+        pairs = squeeze([pair for pair in met if pair], (len(known) - 1) * (min(n.rounds for n in numbers) - 1))
         then = shortfall([n.after_another() for n in numbers], [p.after_another() for p in pairs], self.target)
-        return shortfall(numbers, pairs, self.target) - then
+        return lost + shortfall(numbers, pairs, self.target) - then
 
 
 SPARE_TIME = 1.2

@@ -240,13 +240,14 @@ class Store:
         self._guard(action)
 
     def calibration(self, machine: str, protocol: int, with_rates: bool = False) -> dict[str, Any] | None:
-        """The last calibration of a machine, by this protocol, that recorded anything, or found rates. None: there is none."""
+        """The last calibration of a machine, by this protocol, that recorded two rounds of each cell at least, or found rates. None:
+        there is none."""
 
         def action() -> dict[str, Any] | None:
             query = sql.select(calibrations).where(calibrations.c.machine == machine, calibrations.c.protocol == protocol)
             with self.engine.connect() as connection:
                 found = [dict(row) for row in connection.execute(query.order_by(calibrations.c.id.desc())).mappings()]
-            return next((row for row in found if row["recordings"] and (row["rates"] or not with_rates)), None)
+            return next((row for row in found if _recorded(row["recordings"]) and (row["rates"] or not with_rates)), None)
 
         return self._guard(action)  # type: ignore[no-any-return]  # _guard cannot carry its action's type
 
@@ -263,6 +264,11 @@ class Store:
             return [_result(row, tuple(by_result.get(row["id"], ()))) for row in own]
 
         return list(self._guard(action))
+
+
+def _recorded(recordings: list[dict[str, Any]]) -> bool:
+    """Whether there is anything to draw from."""
+    return bool(recordings) and all(len(recording["rounds"]) > 1 for recording in recordings)
 
 
 def _columns(result: Result) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 from frameworks import Cell
@@ -199,11 +200,11 @@ def take_turns(
         if competitor.worker:
             competitor.worker.move(host.layout(competitor.launch.cell.threads))
     random.Random(seed).shuffle(ready)
-    spent, lap = 0.0, 0
-    while ready and pace.another(lap, spent / len(ready)):
+    spent, lap = dict.fromkeys(ready, 0.0), 0
+    while ready and pace.another(lap, fmean(spent[c] for c in ready)):
         for place, competitor in enumerate(ready if lap % 2 == 0 else ready[::-1]):
             try:
-                spent += _turn(competitor, pace, lap, place, judge)
+                spent[competitor] += _turn(competitor, pace, lap, place, judge)
             except WorkerFailed as failure:
                 competitor.fail(failure)
             tick()

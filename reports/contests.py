@@ -24,14 +24,18 @@ def seconds_of(result: Result) -> float:
 
 
 def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdict]]:
-    """The best of each row with several numbers, and the verdicts of the others against it, those of all rows decided together."""
-    best, behind = set(), []
+    """The best of each row with several numbers, and the verdicts of the others against it. Who is best shows only in the numbers, so
+    that every pair of a row could have been compared: all pairs of all rows are decided together."""
+    best, behind, pairs = set(), [], []
     for row in rows:
         ranked = sorted(filter(trusted, row), key=seconds_of)
         best |= {r.cell for r in ranked[:1] if len(ranked) > 1}
-        behind += [(r, over_rounds(r.seconds_by_round) - over_rounds(ranked[0].seconds_by_round)) for r in ranked[1:]]  # never met
-    compared = compare([c for _, c in behind])
-    return best, {r.cell: found.verdict for (r, _), found in zip(behind, compared, strict=True) if found.p is not None}
+        first, *others = (over_rounds(r.seconds_by_round) for r in ranked) if ranked else (None,)
+        behind += [(r.cell, number - first) for r, number in zip(ranked[1:], others, strict=True) if first]  # they never met
+        pairs += [b - a for a, b in combinations(others, 2)]
+    contrasts = [contrast_ for _, contrast_ in behind]
+    decided = compare(contrasts + pairs, independent=sum(c.freedom for c in contrasts))
+    return best, {cell: found.verdict for (cell, _), found in zip(behind, decided, strict=False) if found.p is not None}
 
 
 @dataclass(frozen=True)

@@ -235,8 +235,8 @@ def _text(entry: Entry, bold: str) -> str:
 
 
 LEGEND = (
-    f"bold: fastest of its row; =: within {100 * MARGIN:.0f} % of that; ~: not told apart from it; ±: half the 95 % interval;"
-    " without ±: one round, no difference is shown;"
+    f"bold: fastest of its row; =: within {100 * MARGIN:.0f} % of that; ~: not told apart from it;"
+    " ±: half the 95 % interval, which reaches further up than down; without ±: one round, no difference is shown;"
     " % mul, % mem: of the fastest that this machine's matrix product, or memory, allows"
 )
 

@@ -155,6 +155,15 @@ def test_a_recording_survives_storage():
     assert Recording.of(json.loads(json.dumps(made.to_json()))) == made
 
 
+@pytest.mark.parametrize("damage", [lambda t: t.pop(), lambda t: t[0]["turns"].clear(), lambda t: t[0]["turns"][1].clear()])
+def test_a_damaged_recording_is_refused(damage):
+    """A worker is missing, or its turns, or a turn's steps: no rate is made of that."""
+    made = json.loads(json.dumps(recording(2, QUIET).to_json()))
+    damage(made["rounds"][1])
+    with pytest.raises(ValueError, match="round 2 is not whole"):
+        Recording.of(made)
+
+
 def test_in_words():
     """A line for each rate."""
     text = in_words(calibrate([recording(12, QUIET)], EIGHT))
@@ -208,10 +217,13 @@ def test_it_is_stored_and_quoted_under_every_table_of_this_machine(calibrated):
 def test_bad_input(calibrated, complaint, stepbench):
     """One line each."""
     run, _, _ = calibrated
-    complaint(run("calibrate", "--again", "--run-rounds", "9"), "runs of 9 rounds cannot be drawn from 3")
+    for seconds in ("inf", "nan", "0.01", "soon"):
+        complaint(run("calibrate", "--seconds", seconds), seconds)
+    complaint(run("calibrate", "--again", "-w", "lstm-32"), "leave out --workload")
+    complaint(run("calibrate", "--again", "--run-rounds", "9"), "3 recorded rounds do not tell of runs of 9")
     complaint(run("calibrate", "-w", "nothing"), "unknown workload 'nothing'")
     complaint(run("calibrate", "--variant", "compile"), "no framework asked for has a variant 'compile'")
-    complaint(run("calibrate", "--rounds", "3", "--run-rounds", "8"), "runs of 8 rounds cannot be drawn from 3")
+    complaint(run("calibrate", "--rounds", "3", "--run-rounds", "8"), "3 recorded rounds do not tell of runs of 8")
     failing = run("calibrate", "-f", "null", "--variant", "raises", "-w", "fcn-5-tiny")
     complaint(failing, "cannot be calibrated with", "null was asked to fail")
     complaint(stepbench("calibrate", "--again"), "no store at")

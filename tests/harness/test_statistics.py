@@ -17,7 +17,7 @@ def test_three_rounds_by_hand():
     """Student's t with 2 degrees of freedom is 4.303 at 97.5 %; the logarithms of (1, e^.1, e^.2) have a deviation of .1."""
     found = estimate([1.0, math.exp(0.1), math.exp(0.2)])
     width = 4.30265 * 0.1 / math.sqrt(3)
-    more = 0.5 * 0.1 / 3 * (1 + 2 * 4.30265**2) / 6  # Johnson's term for a skewness of .5
+    more = 0.7 * 0.1 / 3 * (1 + 2 * 4.30265**2) / 6  # Johnson's term for a skewness of .7
     assert found.estimate == pytest.approx(math.exp(0.1))
     assert found.low == pytest.approx(math.exp(0.1 - width), rel=1e-5)
     assert found.high == pytest.approx(math.exp(0.1 + width + more), rel=1e-5)
@@ -45,7 +45,7 @@ def test_coverage_is_what_it_says(rounds):
     assert 0.94 <= numpy.mean([one.low <= 1.0 <= one.high for one in found]) <= 0.96
 
 
-@pytest.mark.parametrize("rounds", [3, 5, 8, 20])
+@pytest.mark.parametrize("rounds", [2, 3, 5, 8, 20])
 @pytest.mark.parametrize("skewness", [0.0, 0.5, 1.3])
 def test_coverage_where_machines_only_ever_add(rounds, skewness):
     """A number's interval holds the truth in 93 to 97 % of 3000 runs whose processes lean as little, or as much, as recorded ones do."""
@@ -54,7 +54,6 @@ def test_coverage_where_machines_only_ever_add(rounds, skewness):
     lean = (random.gamma(shape, size=(3000, rounds)) - shape) / math.sqrt(shape) if skewness else random.standard_normal((3000, rounds))
     found = [estimate(sample) for sample in numpy.exp(0.03 * lean)]
     held = numpy.mean([one.low <= 1.0 <= one.high for one in found])
-    print(rounds, skewness, held)
     assert 0.93 <= held <= 0.97
 
 

@@ -112,12 +112,19 @@ def test_what_failed_asks_for_no_more_rounds(session):
     assert worth(made) == "fcn-8-tiny"
 
 
-def test_rounds_that_were_thrown_out_narrow_nothing(session):
-    """Only those that stand count."""
+@pytest.mark.parametrize("thrown_out", [2, 4])
+def test_a_cell_without_a_number_is_worth_a_round(session, thrown_out):
+    """Whether some of its rounds stand, and agree, or none: nothing is known of it, and a round that stands may change that."""
     made = session([STEADY, STEADY, WIDE, STEADY, STEADY, STEADY])
-    rounds = tuple(a_round(n, 1.0 + 0.1 * n, "swapping (3 of 3 turns)") for n in range(1, 5))
+    rounds = tuple(a_round(n, s, "swapping (3 of 3 turns)" if n <= thrown_out else "") for n, s in enumerate(STEADY, start=1))
     made.results[CELLS[4]] = made.results[CELLS[4]].but(rounds=rounds, status="inconclusive")
-    assert worth(made) == "fcn-8-tiny"
+    assert worth(made) == "lstm-32-tiny"
+
+
+@pytest.mark.parametrize("apart", [0.2, 0.5, 5.0])
+def test_however_wide_an_interval_is_a_round_is_worth_something(session, apart):
+    """Two rounds so far apart: what is expected of a third is far from any target, and narrower all the same."""
+    assert worth(session([[1.0, math.exp(apart)], [1.0, 1.0]] + [STEADY] * 4)) == "fcn-5-tiny"
 
 
 @pytest.mark.parametrize(

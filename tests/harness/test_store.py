@@ -44,14 +44,16 @@ def test_what_is_written_is_read_back(store):
 
 
 def test_the_last_calibration_of_a_machine(store):
-    """One that was interrupted has no rates: the one before it stands; another machine, or protocol, has none."""
+    """One that was interrupted has no rates: the one before it stands, and what one of a single round recorded tells nothing; another
+    machine, or protocol, has none."""
     assert store.calibration("here", 4) is None
     first, second = store.begin_calibration("here", 4), store.begin_calibration("here", 4)
-    store.save_calibration(first, recordings=[{"rounds": [1]}])
+    store.save_calibration(first, recordings=[{"rounds": [1, 1]}])
     store.save_calibration(first, rates={"rounds": 8})
-    store.save_calibration(second, recordings=[{"rounds": [2]}])
+    store.save_calibration(second, recordings=[{"rounds": [2, 2]}])
+    store.save_calibration(store.begin_calibration("here", 4), recordings=[{"rounds": [3]}, {"rounds": []}])
     assert store.calibration("here", 4, with_rates=True)["rates"] == {"rounds": 8}
-    assert store.calibration("here", 4)["recordings"] == [{"rounds": [2]}]
+    assert store.calibration("here", 4)["recordings"] == [{"rounds": [2, 2]}]
     assert store.calibration("there", 4) is None
     assert store.calibration("here", 5) is None
 

@@ -75,9 +75,22 @@ def test_the_best_of_a_row_is_bold_and_the_others_have_verdicts():
     assert [(e.best, e.verdict) for e in entries(made, "TensorFlow")] == [(False, None), (False, None)]
 
 
+def test_the_best_of_many_equal_columns_is_not_called_faster():
+    """Eight equal thread counts, three rounds of 3 % spread, 500 tables: whoever is best was not known beforehand, so that all pairs
+    are decided; by those with the best alone 2.7 % of tables would show a difference."""
+    random, wolf = numpy.random.RandomState(5), 0
+    for _ in range(500):
+        row = [result("torch", threads, numpy.exp(0.03 * random.standard_normal(3)).tolist()) for threads in range(1, 9)]
+        best, verdicts = contests.along([row])
+        assert len(best) == 1
+        assert len(verdicts) == 7
+        wolf += "SLOWER" in verdicts.values()
+    assert wolf <= 5
+
+
 def test_numbers_carry_intervals():
-    """Mean and half-width: t(2) x sd / sqrt(3) around it, .71 %, and half of what the upper end has more, .30 %."""
-    assert [e.number for e in entries(table.make(RESULTS), "PyTorch")] == ["0.700 ±0.86%", "0.350 ±0.86%"]
+    """Mean and half-width: t(2) x sd / sqrt(3) around it, .71 %, and half of what the upper end has more, .42 %."""
+    assert [e.number for e in entries(table.make(RESULTS), "PyTorch")] == ["0.700 ±0.92%", "0.350 ±0.92%"]
 
 
 def test_numbers_carry_their_share_of_the_limit():
@@ -217,8 +230,8 @@ def test_variants_are_rows_of_their_own_and_explained():
 def test_markdown():
     """Bold in asterisks, signs of verdicts, footnotes at the end, the machine's line before them."""
     text = table.to_markdown(table.make(RESULTS, "Measured here."))
-    assert "| FCN-5 | PyTorch | 0.700 ±0.86%, 55% mul | **0.350 ±0.86%**, 55% mul |" in text
-    assert "| FCN-5 | JAX | 0.500 ±3% ~, 77% mul |" in text
+    assert "| FCN-5 | PyTorch | 0.700 ±0.92%, 55% mul | **0.350 ±0.92%**, 55% mul |" in text
+    assert "| FCN-5 | JAX | 0.500 ±3.2% ~, 77% mul |" in text
     assert "\nMeasured here.\n" in text
     assert "- [1] crashed: ended by signal SIGKILL" in text
 
