@@ -5,7 +5,7 @@ and each checked against finite differences in the tests. In float32 it is a row
 to be fast: every product is one BLAS call, a convolution a product with unfolded patches.
 """
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterable, List, Tuple
 
 from frameworks import ALLOCATOR, Build, Cell, Framework, Unsupported, Variant
 from workloads import Node, Workload, trace, vocabulary
@@ -164,12 +164,23 @@ def windows(layer: Any, node: Node) -> List[Tuple[slice, slice]]:
 def padded(x: Any, padding: int, value: float) -> Any:
     import numpy
 
-    around = (padding, padding)
-    return numpy.pad(x, ((0, 0), (0, 0), around, around), constant_values=value) if padding else x
+    if not padding:
+        return x
+    n, c, h, w = x.shape
+    out = numpy.full((n, c, h + 2 * padding, w + 2 * padding), value, x.dtype)  # numpy.pad takes 1.8 times as long
+    out[:, :, padding : padding + h, padding : padding + w] = x
+    return out
 
 
-def unpadded(x: Any, padding: int) -> Any:
-    return x[:, :, padding:-padding, padding:-padding] if padding else x
+def folded(node: Node, parts: Iterable[Any], like: Any) -> Any:
+    """The gradient by the input of a node with windows: each place in the kernel adds its part to what it has met."""
+    import numpy
+
+    (channels, height, width), padding = node.input, node.layer.padding
+    dx = numpy.zeros((len(like), channels, height + 2 * padding, width + 2 * padding), like.dtype)
+    for (rows, columns), part in zip(windows(node.layer, node), parts):
+        dx[:, :, rows, columns] += part
+    return dx[:, :, padding : padding + height, padding : padding + width]
 
 
 def conv_forward(net: Reference, node: Node, x: Any) -> Tuple[Any, Any]:
@@ -210,11 +221,7 @@ def conv_backward(net: Reference, node: Node, patches: Any, d: Any, wanted: bool
     if layer.kernel == 1 and layer.stride == 1 and not layer.padding:
         return d_patches.reshape((n,) + node.input)
     d_patches = d_patches.reshape((n, node.input[0], layer.kernel * layer.kernel) + node.output[1:])
-    h, w = (size + 2 * layer.padding for size in node.input[1:])
-    dx = numpy.zeros((n, node.input[0], h, w), d.dtype)
-    for k, (rows, columns) in enumerate(windows(layer, node)):
-        dx[:, :, rows, columns] += d_patches[:, :, k]
-    return unpadded(dx, layer.padding)
+    return folded(node, (d_patches[:, :, k] for k in range(layer.kernel * layer.kernel)), d)
 
 
 def pool_forward(net: Reference, node: Node, x: Any) -> Tuple[Any, Any]:
@@ -233,13 +240,7 @@ def pool_forward(net: Reference, node: Node, x: Any) -> Tuple[Any, Any]:
 
 
 def pool_backward(net: Reference, node: Node, place: Any, d: Any, wanted: bool) -> Any:
-    import numpy
-
-    h, w = (size + 2 * node.layer.padding for size in node.input[1:])
-    dx = numpy.zeros((len(d), node.input[0], h, w), d.dtype)
-    for k, (rows, columns) in enumerate(windows(node.layer, node)):
-        dx[:, :, rows, columns] += d * (place == k)
-    return unpadded(dx, node.layer.padding)
+    return folded(node, (d * (place == k) for k in range(node.layer.kernel * node.layer.kernel)), d)
 
 
 def average_forward(net: Reference, node: Node, x: Any) -> Tuple[Any, Any]:

@@ -244,6 +244,6 @@ def test_random_networks(crew, clearance, number):
     compare()
     print(f"rejected: {rejected}; largest shares of the bound: {dict(worst)}; had: {dict(had)}")
     assert compared == dict.fromkeys(FRAMEWORKS, number)
-    assert rejected / (number + rejected) < 1 / 20  # near a kink, or updates that float32 hides
+    assert rejected <= number // 20  # near a kink, or updates that float32 hides
     assert {kind: had[kind] for kind in KINDS.values() if had[kind] < number / 20} == {}
     assert {case: had[case] for case in CASES if had[case] < number / 40} == {}
