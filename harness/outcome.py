@@ -1,5 +1,6 @@
 """What becomes of a result with one more round: its status, by rules that never look at who is faster."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -24,11 +25,17 @@ def after(result: Result, outcome: Any) -> Result:
     return result.but(status=status, reason=reason)
 
 
+def rounds_to_stand(result: Result) -> int:
+    """How many more, if all of them stand, until so few of its rounds are thrown out that it can have a number."""
+    thrown_out = len(result.rounds) - len(result.standing)
+    return max(0, math.ceil(round(thrown_out / THROWN_OUT, 6)) - len(result.rounds))
+
+
 def judged(result: Result) -> tuple[Status, str]:
     """Whether the rounds of a result make a number; if not, why, and what to do."""
     rounds, standing = result.rounds, result.standing
     thrown_out = len(rounds) - len(standing)
-    if thrown_out > THROWN_OUT * len(rounds):
+    if rounds_to_stand(result):
         why = next(r.disturbance for r in reversed(rounds) if r.disturbance)
         return "inconclusive", f"{thrown_out} of {len(rounds)} rounds thrown out: {why}; run it when nothing else runs here"
     unsteady = sum(r.shape == "never steady" for r in standing)

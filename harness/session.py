@@ -24,7 +24,7 @@ from harness.gate import Gate, most_threads
 from harness.grade import TARGETS, grade
 from harness.launcher import Launch, WorkerFailed, launch
 from harness.oracle import Oracle
-from harness.outcome import after
+from harness.outcome import after, rounds_to_stand
 from harness.plan import Plan
 from harness.records import PROTOCOL, Limits, Result, Round, Status, plain
 from harness.statistics import over_rounds, ratio
@@ -251,9 +251,9 @@ class Session:
         return best if best and worth[best] > 0 else None
 
     def _narrowing(self, group: Sequence[Result]) -> float:
-        """By how much another round is expected to narrow what is known of a group, down to what is asked for. Whoever has no number
-        for rounds that were thrown out may have one then."""
-        lost = sum(r.status == "inconclusive" or not r.standing for r in group)
+        """By how much another round is expected to narrow what is known of a group, down to what is asked for. Who has no number for
+        the rounds that were thrown out gets nearer to one: the less, the more of them it takes, so that a hopeless one starves nobody."""
+        lost = sum(1 / wanted for r in group if (wanted := rounds_to_stand(r)))
         known = [r for r in group if r.standing]
         if not known:
             return lost

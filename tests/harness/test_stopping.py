@@ -121,6 +121,14 @@ def test_a_cell_without_a_number_is_worth_a_round(session, thrown_out):
     assert worth(made) == "lstm-32-tiny"
 
 
+def test_a_hopeless_cell_starves_nobody(session):
+    """Of 40 rounds none stands: it would take 160 more."""
+    made = session([STEADY, STEADY, WIDE, STEADY, STEADY, STEADY])
+    rounds = tuple(a_round(n, 1.0, "swapping (3 of 3 turns)") for n in range(1, 41))
+    made.results[CELLS[4]] = made.results[CELLS[4]].but(rounds=rounds, status="inconclusive")
+    assert worth(made) == "fcn-8-tiny"
+
+
 @pytest.mark.parametrize("apart", [0.2, 0.5, 5.0])
 def test_however_wide_an_interval_is_a_round_is_worth_something(session, apart):
     """Two rounds so far apart: what is expected of a third is far from any target, and narrower all the same."""
