@@ -182,9 +182,8 @@ def in_words(found: Calibration) -> str:
     def more(of: Estimate | None) -> str:
         if of is None:
             return "not known: every such round was disturbed"
-        return f"{100 * of.estimate:.1f} % more" + (
-            "" if of.low is None or of.high is None else f" ({100 * of.low:.1f} to {100 * of.high:.1f} %)"
-        )
+        interval = "" if of.low is None or of.high is None else f" ({100 * of.low:.1f} to {100 * of.high:.1f} %)"
+        return f"{100 * of.estimate:.1f} % more{interval}"
 
     lines = [
         f"Of {', '.join(dict.fromkeys(found.cells))}",
