@@ -30,9 +30,9 @@ def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdi
     for row in rows:
         ranked = sorted(filter(trusted, row), key=seconds_of)
         best |= {r.cell for r in ranked[:1] if len(ranked) > 1}
-        first, *others = (over_rounds(r.seconds_by_round) for r in ranked) if ranked else (None,)
-        behind += [(r.cell, number - first) for r, number in zip(ranked[1:], others, strict=True) if first]  # they never met
-        pairs += [b - a for a, b in combinations(others, 2)]
+        numbers = [over_rounds(r.seconds_by_round) for r in ranked]
+        behind += [(r.cell, number - numbers[0]) for r, number in zip(ranked[1:], numbers[1:], strict=True)]  # they never met
+        pairs += [b - a for a, b in combinations(numbers[1:], 2)]
     contrasts = [contrast_ for _, contrast_ in behind]
     decided = compare(contrasts + pairs, independent=sum(c.freedom for c in contrasts))
     return best, {cell: found.verdict for (cell, _), found in zip(behind, decided, strict=False) if found.p is not None}
