@@ -5,6 +5,7 @@ nothing is listed by hand (workloads.files tells where else one can lie). Import
 `build` does, inside the worker.
 """
 
+from functools import lru_cache
 from typing import Any, Dict, NamedTuple, Tuple
 
 from workloads.files import BadFile, modules
@@ -116,8 +117,13 @@ class Step:
 def discover() -> Dict[str, Any]:
     """Every framework module by name: the file's name, or the entry point's. Raises BadFile for a file of the user's own
     that cannot be used."""
+    return dict(_checked(modules("frameworks", "framework")))
+
+
+@lru_cache(maxsize=8)
+def _checked(found_modules: Tuple[Tuple[str, Any], ...]) -> Dict[str, Any]:
     found: Dict[str, Any] = {}
-    for name, module in modules("frameworks", "framework"):
+    for name, module in found_modules:
         if not isinstance(module.framework, Framework) or not callable(getattr(module, "build", None)):
             raise BadFile("{}: it needs `framework = Framework(...)` and `build(workload, cell, arrays)`".format(module.__file__))
         if name in found:

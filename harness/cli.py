@@ -360,10 +360,11 @@ def _expected(problem: Exception) -> bool:
     from harness.environments import EnvironmentProblem
     from harness.lock import Busy
     from harness.plan import BadRequest
+    from harness.records import Damaged
     from harness.store import StoreProblem
     from workloads.files import BadFile
 
-    return isinstance(problem, EnvironmentProblem | BadFile | BadRequest | Busy | StoreProblem | OSError)
+    return isinstance(problem, EnvironmentProblem | BadFile | BadRequest | Busy | Damaged | StoreProblem | OSError)
 
 
 def _complain(text: str) -> int:

@@ -1,10 +1,12 @@
 """What is stored: immutable records, each field with its unit. `PROTOCOL` changes when numbers stop being comparable."""
 
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from statistics import median
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, overload
 
 from frameworks import Cell
 from harness.process import of_process
@@ -85,6 +87,39 @@ class Turn:
         return cls(**{**data, "machine": Conditions(**data["machine"])})
 
 
+class Damaged(Exception):
+    """What was stored cannot be read."""
+
+
+class Turns(Sequence[Turn]):
+    """A stored round's turns, parsed when they are first looked at: most of a store is step times, and a table needs none of them."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _made(self) -> list[Turn]:
+        try:
+            return [Turn.of(turn) for turn in json.loads(self._text)]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Damaged(f"the store holds turns that cannot be read: {error!r}") from None
+
+    @overload
+    def __getitem__(self, place: int) -> Turn: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Turn]: ...
+    def __getitem__(self, place: int | slice) -> Turn | list[Turn]:
+        return self._made[place]
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as a list's
+
+
 @dataclass(frozen=True)
 class Check:
     """How far several things are from what they should be."""
@@ -121,7 +156,7 @@ class Round:
     check: Check | None
     """Each turn's last loss, and the norms at its end, against the expected ones; None where nobody judged."""
     peak_memory_bytes: int
-    turns: list[Turn] = field(default_factory=list)
+    turns: Sequence[Turn] = field(default_factory=list)
     shape: Shape = "too few"
     """How its steps went."""
     warm_up_steps: int = 0
@@ -166,10 +201,18 @@ class Round:
         """Processors kept busy during the turns."""
         return sum(t.cpu_seconds for t in self.turns) / sum(t.looked_seconds for t in self.turns)
 
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What is worked out of its turns once, when it is stored."""
+        return {name: getattr(self, name) for name in ("seconds_per_step", "steady_seconds_per_step")}
+
     @classmethod
-    def of(cls, data: dict[str, Any]) -> Self:
+    def of(cls, data: dict[str, Any], turns: Sequence[Turn]) -> Self:
         """From its stored form."""
-        return cls(**{**data, "turns": [Turn.of(turn) for turn in data["turns"]], "check": data["check"] and Check.of(data["check"])})
+        own = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        found = cls(**{**own, "turns": turns, "check": data["check"] and Check.of(data["check"])})
+        found.__dict__.update((name, data[name]) for name in ("seconds_per_step", "steady_seconds_per_step"))  # cached_property's place
+        return found
 
 
 @dataclass(frozen=True)
@@ -226,6 +269,8 @@ class Result:
     limits: Limits = Limits()
     log: tuple[str, ...] = ()
     """Last lines of the worker that failed."""
+    definition: str = ""
+    """Digest of the network that was measured (workloads.definition): another one under the same name is another one. Empty: not known."""
 
     def but(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
@@ -235,24 +280,24 @@ class Result:
         """The parts of a round in which it was measured: several if it was the link, none if the round has not been."""
         return [r.part for r in self.rounds if r.number == number]
 
-    @property
+    @cached_property
     def standing(self) -> list[Round]:
         """The rounds that were not thrown out."""
         return [r for r in self.rounds if not r.disturbance]
 
-    @property
+    @cached_property
     def settles(self) -> bool:
         """Whether most of its processes change before they are steady: then it is the cell's own way, and only steady turns count; what
         a few of them show is what the machine did to these."""
         return 2 * sum(r.shape in ("warm-up", "slow-down") for r in self.standing) > len(self.standing)
 
-    @property
+    @cached_property
     def times(self) -> dict[tuple[int, int], float]:
         """Seconds per step by round number and part, of rounds that stand."""
         settles = self.settles
         return {r.key: r.steady_seconds_per_step if settles else r.seconds_per_step for r in self.standing}
 
-    @property
+    @cached_property
     def seconds_by_round(self) -> list[float]:
         """Seconds per step, one a round that stands: of a link, which has a process in every part, their median."""
         by_number: dict[int, list[float]] = {}

@@ -52,7 +52,11 @@ class Session:
 
     def __post_init__(self) -> None:
         for cell in self.plan.cells:
-            self.results.setdefault(cell, Result(cell))
+            known = workloads.definition(workloads.discover()[cell.workload])
+            before = self.results.setdefault(cell, Result(cell, definition=known))
+            if before.rounds and before.definition not in ("", known):
+                raise plan.BadRequest(f"{cell.workload} is no longer the network that this run began with: start a new run")
+            self.results[cell] = before.but(definition=known)
         self.logs = Path(tempfile.mkdtemp(prefix="stepbench-logs-"))
         self.durations: dict[tuple[Cell, ...], float] = {}
         self.oracle = Oracle(self.logs, self.watch)

@@ -5,6 +5,7 @@ What it does not know: what the numbers mean.
 """
 
 import datetime
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,59 +16,9 @@ import sqlalchemy as sql
 from platformdirs import user_data_path
 
 from frameworks import Cell
-from harness.records import Limits, Proof, Result, Round, plain
-
-SCHEMA = 7
-"""Version of the tables; a store of another version is not written to."""
-
-meta = sql.MetaData()
-info = sql.Table("info", meta, sql.Column("key", sql.String, primary_key=True), sql.Column("value", sql.String, nullable=False))
-runs = sql.Table(
-    "runs",
-    meta,
-    sql.Column("id", sql.Integer, primary_key=True),
-    sql.Column("started_at", sql.String, nullable=False),
-    sql.Column("ended_at", sql.String),
-    sql.Column("protocol", sql.Integer, nullable=False),
-    sql.Column("plan", sql.JSON, nullable=False),
-    sql.Column("host", sql.JSON, nullable=False),
-)
-results = sql.Table(
-    "results",
-    meta,
-    sql.Column("id", sql.Integer, primary_key=True),
-    sql.Column("run", sql.ForeignKey("runs.id"), nullable=False, index=True),
-    *(sql.Column(name, sql.Integer if kind is int else sql.String, nullable=False) for name, kind in Cell.__annotations__.items()),
-    sql.Column("status", sql.String, nullable=False),
-    sql.Column("reason", sql.String, nullable=False),
-    sql.Column("proof", sql.JSON),
-    sql.Column("environment", sql.JSON, nullable=False),
-    sql.Column("command", sql.String, nullable=False),
-    sql.Column("limits", sql.JSON, nullable=False),
-    sql.Column("log", sql.JSON, nullable=False),
-    sql.UniqueConstraint("run", *Cell._fields),
-)
-rounds = sql.Table(
-    "rounds",
-    meta,
-    sql.Column("id", sql.Integer, primary_key=True),
-    sql.Column("result", sql.ForeignKey("results.id"), nullable=False, index=True),
-    sql.Column("number", sql.Integer, nullable=False),
-    sql.Column("part", sql.Integer, nullable=False),
-    sql.Column("record", sql.JSON, nullable=False),
-    sql.UniqueConstraint("result", "number", "part"),
-)
-calibrations = sql.Table(
-    "calibrations",
-    meta,
-    sql.Column("id", sql.Integer, primary_key=True),
-    sql.Column("made_at", sql.String, nullable=False),
-    sql.Column("machine", sql.String, nullable=False, index=True),
-    sql.Column("protocol", sql.Integer, nullable=False),
-    sql.Column("recordings", sql.JSON, nullable=False),
-    sql.Column("rates", sql.JSON),
-)
-
+from harness import schema
+from harness.records import Limits, Proof, Result, Round, Turns, plain
+from harness.schema import calibrations, published, results, rounds, runs
 
 PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*@")
 
@@ -134,12 +85,11 @@ class Store:
             if "info" not in names:
                 if names or not create:
                     raise StoreProblem(f"{self.location} is a database, but no store of stepbench: name another with --store")
-                meta.create_all(connection)
-                connection.execute(info.insert(), [{"key": "schema", "value": str(SCHEMA)}])
-            found = connection.scalar(sql.select(info.c.value).where(info.c.key == "schema"))
-            if found != str(SCHEMA):
+                schema.make(connection)
+            found = schema.version(connection)
+            if found != schema.SCHEMA and not schema.upgrade(connection, found):
                 raise StoreProblem(
-                    f"{self.location} has schema {found}, this stepbench reads {SCHEMA}: move it away, or name another with --store"
+                    f"{self.location} has schema {found}, this stepbench reads {schema.SCHEMA}: move it away, or name another with --store"
                 )
 
     def _guard(self, action: Any) -> Any:
@@ -187,8 +137,7 @@ class Store:
                     there = {tuple(row) for row in connection.execute(own)}
                     new = [r for r in result.rounds if r.key not in there]
                     if new:
-                        rows = [{"result": key, "number": r.number, "part": r.part, "record": plain(r)} for r in new]
-                        connection.execute(rounds.insert(), rows)
+                        connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in new])
 
         self._guard(action)
 
@@ -251,6 +200,31 @@ class Store:
 
         return self._guard(action)  # type: ignore[no-any-return]  # _guard cannot carry its action's type
 
+    def save_published(self, name: str, source: str, figures: list[dict[str, Any]]) -> None:
+        """Figures that others have published, under a name; those that it had before are replaced."""
+
+        def action() -> None:
+            with self.engine.begin() as connection:
+                connection.execute(published.delete().where(published.c.name == name))
+                row = {"name": name, "imported_at": _now(), "source": source, "figures": figures}
+                connection.execute(published.insert(), [row])
+
+        self._guard(action)
+
+    def published(self, name: str) -> dict[str, Any]:
+        """What was imported under a name."""
+
+        def action() -> tuple[dict[str, Any] | None, list[str]]:
+            with self.engine.connect() as connection:
+                row = connection.execute(sql.select(published).where(published.c.name == name)).mappings().first()
+                return dict(row) if row else None, list(connection.scalars(sql.select(published.c.name)))
+
+        found, names = self._guard(action)
+        if found is None:
+            others = f"it has {', '.join(names)}" if names else "`stepbench import FILE.csv` reads some"
+            raise StoreProblem(f"{self.location} holds no published figures called {name!r}: {others}")
+        return dict(found)
+
     def results(self, run: int) -> list[Result]:
         """All cells of a run, in the order of its plan, with their rounds."""
 
@@ -260,7 +234,7 @@ class Store:
                 joined = sql.select(rounds).join(results).where(results.c.run == run).order_by(rounds.c.number, rounds.c.part)
                 by_result: dict[int, list[Round]] = {}
                 for row in connection.execute(joined).mappings():
-                    by_result.setdefault(row["result"], []).append(Round.of(row["record"]))
+                    by_result.setdefault(row["result"], []).append(Round.of(row["record"], Turns(row["turns"])))
             return [_result(row, tuple(by_result.get(row["id"], ()))) for row in own]
 
         return list(self._guard(action))
@@ -281,7 +255,14 @@ def _columns(result: Result) -> dict[str, Any]:
         "command": result.command,
         "limits": plain(result.limits),
         "log": list(result.log),
+        "definition": result.definition,
     }
+
+
+def _round_columns(made: Round) -> dict[str, Any]:
+    record = plain(made)
+    turns = record.pop("turns")
+    return {"number": made.number, "part": made.part, "record": {**record, **made.numbers}, "turns": json.dumps(turns)}
 
 
 def _result(row: Any, own_rounds: tuple[Round, ...]) -> Result:
@@ -295,6 +276,7 @@ def _result(row: Any, own_rounds: tuple[Round, ...]) -> Result:
         command=row["command"],
         limits=Limits(**row["limits"]),
         log=tuple(row["log"]),
+        definition=row["definition"],
     )
 
 

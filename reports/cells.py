@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
 from statistics import median, stdev
 from typing import Any
 
@@ -14,7 +15,7 @@ from harness.comparison import Comparison
 from harness.records import Result, plain
 from harness.statistics import estimate
 from reports.contests import against, trusted
-from workloads import cost
+from workloads import cost, files
 
 ONE_ROUND = "one round: no interval"
 
@@ -24,8 +25,8 @@ def cell_object(result: Result, compared: tuple[Cell, Comparison] | None = None)
     trusted."""
     cell, rounds = result.cell, result.rounds
     found = estimate(result.seconds_by_round) if trusted(result) else None
-    workload = workloads.discover().get(cell.workload)  # None: one of the user's own that is no longer there
-    flops = cost.flops(workload, cell.mini_batch, cell.mode) if workload else None
+    needed = needs(cell)
+    flops = needed.flops if needed else None
     return {
         **cell._asdict(),
         "status": result.status,
@@ -72,14 +73,10 @@ def limit(result: Result) -> dict[str, Any] | None:
     By arithmetic a step needs FLOPs and compulsory memory traffic; the longer of the two times, at the measured peak of a matrix
     product and the measured bandwidth, is the limit. A convolution may pass it honestly (Winograd's algorithm multiplies less).
     """
-    cell, limits = result.cell, result.limits
-    workload = workloads.discover().get(cell.workload)
-    if workload is None or limits.flops_per_second is None or limits.bytes_per_second is None:
+    needed, limits = needs(result.cell), result.limits
+    if needed is None or limits.flops_per_second is None or limits.bytes_per_second is None:
         return None
-    least = {
-        "matrix product": cost.flops(workload, cell.mini_batch, cell.mode) / limits.flops_per_second,
-        "memory": cost.least_bytes(workload, cell.mini_batch, cell.mode) / limits.bytes_per_second,
-    }
+    least = {"matrix product": needed.flops / limits.flops_per_second, "memory": needed.least_bytes / limits.bytes_per_second}
     binds = max(least, key=lambda what: least[what])
     return {"share": least[binds] / estimate(result.seconds_by_round).estimate, "binds": binds, **asdict(limits)}
 
@@ -97,15 +94,35 @@ def marks(result: Result) -> list[str]:
     if unsteady := sum(r.shape == "never steady" for r in standing):
         found.append(f"never steady in {unsteady} of {len(standing)} processes")
     near = limit(result) if trusted(result) else None
-    if near and near["share"] > 1 and near["binds"] == "matrix product" and not saves_multiplications(result):
+    if near and near["share"] > 1 and near["binds"] == "matrix product" and not saves_multiplications(result.cell):
         found.append("faster than the matrix product was when the limit was measured: this machine's speed varies")
     return found
 
 
-def saves_multiplications(result: Result) -> bool:
+@dataclass(frozen=True)
+class Needs:
+    """What a step of a cell needs by arithmetic (workloads.cost)."""
+
+    flops: int
+    least_flops: float
+    least_bytes: int
+
+
+def needs(cell: Cell) -> Needs | None:
+    """None: the workload is one of the user's own that is no longer there."""
+    return _needs(files.modules("workloads", "workload"), cell.workload, cell.mini_batch, cell.mode)
+
+
+@lru_cache(maxsize=10_000)
+def _needs(known: Hashable, name: str, mini_batch: int, mode: str) -> Needs | None:
+    workload = workloads.discover().get(name)
+    return Needs(*(of(workload, mini_batch, mode) for of in (cost.flops, cost.least_flops, cost.least_bytes))) if workload else None
+
+
+def saves_multiplications(cell: Cell) -> bool:
     """Whether an honest step may do with fewer than the arithmetic says (convolutions by Winograd's algorithm)."""
-    workload, cell = workloads.discover()[result.cell.workload], result.cell
-    return cost.least_flops(workload, cell.mini_batch, cell.mode) < cost.flops(workload, cell.mini_batch, cell.mode)
+    needed = needs(cell)
+    return needed is not None and needed.least_flops < needed.flops
 
 
 def spread(result: Result) -> dict[str, float | None] | None:

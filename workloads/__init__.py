@@ -4,7 +4,9 @@ A file in this folder that defines `workload = Workload(...)` is a workload; not
 tells where else one can lie).
 """
 
+import hashlib
 import re
+from functools import lru_cache
 from typing import Any, Dict, Iterator, NamedTuple, Tuple
 
 from workloads.files import BadFile, modules
@@ -109,10 +111,20 @@ def vocabulary(workload: Workload) -> int:
     return first.vocabulary if isinstance(first, Embedding) else 0
 
 
+def definition(workload: Workload) -> str:
+    """Digest of what is learnt how: layers, input and learning rate; not the mini-batch, which a cell chooses for itself."""
+    return hashlib.sha256(repr((workload.input, workload.layers, workload.learning_rate)).encode()).hexdigest()[:12]
+
+
 def _defined() -> Dict[str, Tuple[str, Workload]]:
     """File and workload by name, tiny variants too. Raises BadFile for a file of the user's own that cannot be used."""
+    return _checked(modules("workloads", "workload"))
+
+
+@lru_cache(maxsize=8)
+def _checked(found_modules: Tuple[Tuple[str, Any], ...]) -> Dict[str, Tuple[str, Workload]]:
     found: Dict[str, Tuple[str, Workload]] = {}
-    for _, module in modules("workloads", "workload"):
+    for _, module in found_modules:
         if not isinstance(module.workload, Workload):
             raise BadFile(f"{module.__file__}: its `workload` is no Workload(...)")
         for workload in (module.workload, module.workload.tiny):

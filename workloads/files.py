@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from functools import lru_cache
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 named: List[str] = []
@@ -31,20 +32,23 @@ def name(path: str) -> str:
     return path
 
 
-def modules(package: str, attribute: str) -> Iterator[Tuple[str, Any]]:
-    """Names and modules of a package's folder, of the user's own files and of installed packages that define `attribute`.
+def modules(package: str, attribute: str) -> Tuple[Tuple[str, Any], ...]:
+    """Names and modules of a package's folder, of the user's own files and of installed packages that define `attribute`: looked for
+    once, and again when the user has named another.
 
     Raises BadFile for a file of the user's own that is not there or cannot be imported.
     """
+    listed = os.environ.get("STEPBENCH_PATH", "").split(os.pathsep)
+    return _modules(package, attribute, tuple(dict.fromkeys(named + [absolute(path) for path in listed if path])))
+
+
+@lru_cache(maxsize=None)
+def _modules(package: str, attribute: str, own: Tuple[str, ...]) -> Tuple[Tuple[str, Any], ...]:
     folder = os.path.dirname(os.path.abspath(str(importlib.import_module(package).__file__)))
     found = [(stem, importlib.import_module(package + "." + stem)) for stem, _ in _files(folder)]
-    listed = os.environ.get("STEPBENCH_PATH", "").split(os.pathsep)
-    own = dict.fromkeys(named + [absolute(path) for path in listed if path])
     found += [(stem, _own(file)) for path in own for stem, file in _files(path)]
     found += [(entry.name, _loaded(entry.load, entry.value)) for entry in _entry_points("stepbench." + package)]
-    for stem, module in found:
-        if hasattr(module, attribute):
-            yield stem, module
+    return tuple((stem, module) for stem, module in found if hasattr(module, attribute))
 
 
 def inside(path: str, package: str, attribute: str) -> Dict[str, Any]:

@@ -5,11 +5,16 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 
 from frameworks import Cell
-from harness.records import PROTOCOL, Check, Conditions, Limits, Proof, Result, Round, Turn
+from harness import schema
+from harness.records import PROTOCOL, Check, Conditions, Damaged, Limits, Proof, Result, Round, Turn
+from harness.schema import SCHEMA
 from harness.store import Store, StoreProblem
 
 CELL = Cell("fcn-5", "torch", "tuned", "cpu", 2, 64)
@@ -68,7 +73,9 @@ def test_an_infinite_error_is_stored_as_null(store):
     assert store.results(run)[0].proof == proof
 
 
-@pytest.mark.parametrize("damage", ["update runs set plan='xx'", "update rounds set record='{}'", "update results set log='null'"])
+@pytest.mark.parametrize(
+    "damage", ["update runs set plan='xx'", "update rounds set record='{}'", "update results set log='null'", "update rounds set turns='x'"]
+)
 def test_a_damaged_record_is_said_in_one_line(store, damage):
     """Not a traceback."""
     run = store.begin({}, {}, PROTOCOL, [CELL])
@@ -78,9 +85,9 @@ def test_a_damaged_record_is_said_in_one_line(store, damage):
 
     def read():
         store.run()
-        store.results(run)
+        assert store.results(run)[0].rounds[0].turns[0]
 
-    with pytest.raises(StoreProblem, match="holds a record that cannot be read"):
+    with pytest.raises((StoreProblem, Damaged), match="that cannot be read"):
         read()
 
 
@@ -128,12 +135,69 @@ def test_what_is_no_store_is_refused(tmp_path):
     assert text.read_text() == "hello " * 1000
 
 
-def test_another_schema_is_not_touched(store):
-    """A newer stepbench's store is left alone."""
+@pytest.mark.parametrize("number", ["999", "6"])
+def test_another_schema_is_not_touched(store, number):
+    """A newer stepbench's store is left alone, and one from before the first that is known."""
     with store.engine.begin() as connection:
-        connection.exec_driver_sql("update info set value = '999'")
-    with pytest.raises(StoreProblem, match="has schema 999, this stepbench reads 7"):
+        connection.exec_driver_sql(f"update info set value = '{number}'")
+    with pytest.raises(StoreProblem, match=f"has schema {number}, this stepbench reads {SCHEMA}"):
         Store(store.location, create=True)
+
+
+@pytest.fixture
+def old_store(tmp_path):
+    """Of schema 7: a real run of the null framework, two rounds."""
+    location = tmp_path / "old.sqlite"
+    with sqlite3.connect(location) as connection:
+        connection.executescript((Path(__file__).parent / "schema-7.sql").read_text())
+    return location
+
+
+def test_an_older_store_is_brought_up_to_this_schema(old_store, tmp_path):
+    """Nothing is lost: numbers, step times, conditions; its tables are those of a new store."""
+    (found,) = Store(str(old_store)).results(1)
+    assert (found.status, found.definition, [r.number for r in found.rounds]) == ("ok", "", [1, 2])
+    assert found.rounds[0].seconds_per_step == 0.02000869399989824  # of its faster turn that counts, the first of two steps
+    assert found.rounds[0].steps[0] == 0.020007781999993313
+    assert found.rounds[0].turns[2].machine.seconds == 0.04159060699998918
+    assert found.rounds[0].seconds_per_step == replace(found.rounds[0]).seconds_per_step  # kept, and worked out again
+    new = Store(str(tmp_path / "new.sqlite"), create=True)
+    columns = [
+        {
+            table: {column["name"] for column in sql.inspect(one.engine).get_columns(table)}
+            for table in sql.inspect(one.engine).get_table_names()
+        }
+        for one in (Store(str(old_store)), new)
+    ]
+    assert columns[0] == columns[1]
+
+
+def test_an_upgrade_that_ends_halfway_leaves_the_store_as_it_was(old_store, monkeypatch):
+    """One transaction, tables too."""
+
+    def fails(connection):
+        step(connection)
+        raise KeyError("power cut")
+
+    step = schema.STEPS[7]
+    monkeypatch.setitem(schema.STEPS, 7, fails)
+    with pytest.raises(StoreProblem, match="power cut"):
+        Store(str(old_store))
+    with sqlite3.connect(old_store) as connection:
+        assert connection.execute("select value from info").fetchall() == [("7",)]
+        assert "published" not in {name for (name,) in connection.execute("select name from sqlite_master")}
+    monkeypatch.undo()
+    assert len(Store(str(old_store)).results(1)[0].rounds) == 2
+
+
+def test_published_figures(store):
+    """Under a name; imported again they replace what was there."""
+    store.save_published("theirs", "a paper", [{"workload": "FCN-5"}])
+    store.save_published("theirs", "a better paper", [{"workload": "FCN-8"}])
+    found = store.published("theirs")
+    assert (found["source"], found["figures"]) == ("a better paper", [{"workload": "FCN-8"}])
+    with pytest.raises(StoreProblem, match="holds no published figures called 'ours': it has theirs"):
+        store.published("ours")
 
 
 def test_a_full_disk_loses_only_the_round_in_flight(tmp_path):
