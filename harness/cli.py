@@ -13,13 +13,15 @@ from harness import progress
 from harness.calibrating import calibrate
 from harness.checking import check
 from harness.inventory import env, list_all, show_host
-from harness.options import MOST, counts, duration, names, output_option, refuse_others_than, selection, store_option
-from harness.output import BAD_INPUT, EXIT_CODES, INTERRUPTED, NOT_ALL_OK, print_json, print_rich
+from harness.options import MOST, counts, duration, names, refuse_others_than, selection, store_option
+from harness.output import BAD_INPUT, EXIT_CODES, INTERRUPTED, NOT_ALL_OK, print_json, print_sheet
+from harness.reporting import import_published, plot, report, show, show_table
+from harness.reproducing import reproduce
+from harness.stored import machine_line, open_store
 
 if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.records import Result
-    from harness.store import Run, Store
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
@@ -81,7 +83,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     from reports import table
 
     with machine_to_ourselves(wait, progress.say):
-        store = _store(location, create=not resume)
+        store = open_store(location, create=not resume)
         if asked_plan is None:
             earlier = store.run(unfinished=True)
             if earlier.protocol != PROTOCOL:
@@ -101,7 +103,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     if as_json:
         print_json(found)
     else:
-        _print_table(table.make(found, _machine(store, store.run(carried_out.run))))
+        print_sheet(table.sheet(table.make(found, machine_line(store, store.run(carried_out.run)))))
         click.echo(f"Run {carried_out.run} is stored in {store.location}. More: stepbench table, stepbench show CELL")
     _exit(found)
 
@@ -185,84 +187,7 @@ def _announce(plan: Plan, seconds: float) -> str:
     )
 
 
-@cli.command("table")
-@click.option("--format", "style", type=click.Choice(["terminal", "markdown", "csv", "json"]), default="terminal", show_default=True)
-@click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
-@store_option
-def show_table(style: str, number: int | None, location: str | None) -> None:
-    """Print the timing table of a stored run."""
-    from reports import table
-
-    found, machine = _stored(location, number)
-    if style == "json":
-        print_json(found)
-    elif style == "csv":
-        click.echo(table.to_frame(found).to_csv(index=False), nl=False)
-    elif style == "markdown":
-        click.echo(table.to_markdown(table.make(found, machine)), nl=False)
-    else:
-        _print_table(table.make(found, machine))
-
-
-@cli.command()
-@click.argument("kind", type=click.Choice(["ranking", "steps"]))
-@click.argument("cell", required=False)
-@output_option("-o", "--output", required=True, help="File to write; .svg, .png or .pdf.")
-@click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
-@store_option
-def plot(kind: str, cell: str | None, output: str, number: int | None, location: str | None) -> None:
-    """Draw a stored run.
-
-    \b
-    ranking       every framework's seconds per mini-batch, with intervals
-    steps CELL    every step of one cell, process by process: warm-up, levels, what never settles
-    """
-    from reports import plots
-
-    if (kind == "steps") != (cell is not None):
-        raise click.UsageError("plot steps draws one cell: name it" if cell is None else "plot ranking draws all cells: leave the name out")
-    found, _ = _stored(location, number)
-    try:
-        figure = plots.ranking(found) if cell is None else plots.steps(_one(found, cell))
-        figure.savefig(output, dpi=150)
-    except ValueError as problem:
-        raise click.UsageError(str(problem)) from None
-    click.echo(output)
-
-
-@cli.command()
-@click.argument("cell")
-@click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
-@click.option("--json", "as_json", is_flag=True, help="The whole record, every step's time included.")
-@store_option
-def show(cell: str, number: int | None, as_json: bool, location: str | None) -> None:
-    """Print one cell's record, and the command that runs it again by hand.
-
-    CELL is a key such as fcn-5/torch/default/cpu/1t, or any parts of one that fit a single cell, such as fcn-5/torch/2t.
-    """
-    import json
-
-    from harness.records import plain
-    from reports import table
-
-    found = _one(_stored(location, number)[0], cell)
-    if as_json:
-        click.echo(json.dumps({**plain(found), "cell": found.cell._asdict()}, indent=1))
-    else:
-        click.echo(table.record(found), nl=False)
-
-
-def _one(found: list[Result], cell: str) -> Result:
-    """The one result that a key, or any parts of one, fit."""
-    parts = cell.split("/")
-    fitting = [r for r in found if r.cell.key == cell] or [r for r in found if set(parts) <= set(r.cell.key.split("/"))]
-    if len(fitting) != 1:
-        several = ", ".join(r.cell.key for r in (fitting or found)[:12])
-        raise click.UsageError(f"{len(fitting)} cells fit {cell!r}: name one of {several}")
-    return fitting[0]
-
-
-for command in (check, calibrate, list_all, show_host, env):
+for command in (show_table, report, plot, show, reproduce, import_published, check, calibrate, list_all, show_host, env):
     cli.add_command(command)
 
 
@@ -275,48 +200,6 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(cli, {}, "stepbench", "_STEPBENCH_COMPLETE").source())
-
-
-def _store(location: str | None, create: bool = False) -> Store:
-    from harness.store import Store, default_location
-
-    if location == "":
-        raise click.UsageError("--store is empty: name a file, or leave it out")
-    return Store(default_location() if location is None else location, create)
-
-
-def _stored(location: str | None, number: int | None) -> tuple[list[Result], str]:
-    """A stored run, and what is to be said of its machine; workloads and frameworks of the user's own are known again if their
-    files are still there."""
-    from contextlib import suppress
-
-    from workloads import files
-
-    store = _store(location)
-    found = store.run(number)
-    for path in found.plan.get("files", ()):
-        with suppress(files.BadFile):
-            files.name(path)
-    return store.results(found.id), _machine(store, found)
-
-
-def _machine(store: Store, run: Run) -> str:
-    from harness import host
-    from reports import table
-
-    return table.machine(run.host, store.calibration(host.machine(run.host), run.protocol, with_rates=True))
-
-
-def _print_table(made: Any) -> None:
-    from reports import table
-
-    print_rich(table.to_rich(made))
-    for line in made.verdicts:
-        click.echo(line)
-    for line in filter(None, (made.proof, made.machine)):
-        click.echo(line)
-    for number, line in enumerate(made.footnotes, start=1):
-        click.echo(f"[{number}] {line}")
 
 
 def _exit(found: list[Result]) -> NoReturn:

@@ -9,7 +9,7 @@ rate-adjusted multiple confidence intervals"): an interval that holds 1 and a ve
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
 from typing import Literal
@@ -48,15 +48,17 @@ class Comparison:
     """That both took part in; the smaller number of the two where they never met."""
 
 
-def compare(contrasts: Sequence[Contrast], margin: float = MARGIN, independent: float | None = None) -> list[Comparison]:
-    """The comparisons of one table, decided together; `independent` degrees of freedom are in all of them, if these have cells in
-    common."""
-    contrasts = squeeze(contrasts, independent)
-    decided = [c for c in contrasts if c.error is not None]
-    ps = [_p(c) for c in decided]
-    found = max((k for k, p in enumerate(sorted(ps), start=1) if p <= k / len(ps) * (1 - CERTAINTY)), default=0)
-    level = 1 - (1 - CERTAINTY) * max(1, found) / max(1, len(ps))
-    return [_decide(contrast, level, margin) for contrast in contrasts]
+def compare(
+    contrasts: Sequence[Contrast], margin: float = MARGIN, independent: float | None = None, besides: Sequence[Contrast] = ()
+) -> list[Comparison]:
+    """The comparisons of one table, decided together with others `besides` that could have been asked for; `independent` degrees of
+    freedom are in all of them, if these have cells in common."""
+    known = squeeze([*contrasts, *besides], independent)
+    ps = _ps(known)
+    decided = numpy.sort(ps[~numpy.isnan(ps)])
+    found = numpy.flatnonzero(decided <= numpy.arange(1, len(decided) + 1) / max(1, len(decided)) * (1 - CERTAINTY))
+    level = 1 - (1 - CERTAINTY) * (int(found[-1]) + 1 if len(found) else 1) / max(1, len(decided))
+    return [_decide(contrast, p, level, margin) for contrast, p in zip(known[: len(contrasts)], ps.tolist(), strict=False)]
 
 
 HELD = 0.5
@@ -91,7 +93,7 @@ def _towards(contrast: Contrast, common: float, freedom: float) -> Contrast:
     assert contrast.error is not None
     mine = contrast.error**2 * contrast.rounds
     variance = (freedom * common + contrast.freedom * mine) / (freedom + contrast.freedom)
-    return replace(contrast, error=math.sqrt(variance / contrast.rounds), freedom=freedom + contrast.freedom)
+    return Contrast(contrast.log, math.sqrt(variance / contrast.rounds), freedom + contrast.freedom, contrast.rounds)
 
 
 def _trigamma_inverse(value: float) -> float:
@@ -104,12 +106,13 @@ def _trigamma_inverse(value: float) -> float:
     return found
 
 
-def _p(contrast: Contrast) -> float:
-    """Two-sided, of no difference."""
-    assert contrast.error is not None
-    if contrast.error == 0:
-        return 1.0 if contrast.log == 0 else 0.0
-    return float(2 * stdtr(contrast.freedom, -abs(contrast.log) / contrast.error))
+def _ps(contrasts: Sequence[Contrast]) -> numpy.ndarray:
+    """Two-sided, each of no difference; not a number where the error is not known."""
+    logs = numpy.array([c.log for c in contrasts], float)
+    errors = numpy.array([numpy.nan if c.error is None else c.error for c in contrasts], float)
+    with numpy.errstate(divide="ignore", invalid="ignore"):
+        found = 2 * stdtr(numpy.array([c.freedom for c in contrasts], float), -abs(logs) / errors)
+    return numpy.where(errors == 0, numpy.where(logs == 0, 1.0, 0.0), found)
 
 
 @lru_cache(1000)
@@ -157,7 +160,7 @@ def of_rounds(rounds: Sequence[Sequence[float]]) -> tuple[list[Contrast], int]:
     return pairs, (len(competitors) - 1) * (len(rounds) - 1)
 
 
-def _decide(contrast: Contrast, level: float, margin: float) -> Comparison:
+def _decide(contrast: Contrast, p: float, level: float, margin: float) -> Comparison:
     ratio = contrast.interval(level)
     if contrast.error is None or ratio.low is None or ratio.high is None:
         return Comparison("INCONCLUSIVE", ratio, None, None, contrast.rounds)
@@ -169,4 +172,4 @@ def _decide(contrast: Contrast, level: float, margin: float) -> Comparison:
         verdict = "FASTER"
     elif ratio.low > 1:
         verdict = "SLOWER"
-    return Comparison(verdict, ratio, _p(contrast), math.expm1(min(effect, LARGEST)), contrast.rounds)
+    return Comparison(verdict, ratio, p, math.expm1(min(effect, LARGEST)), contrast.rounds)

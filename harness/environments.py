@@ -75,9 +75,10 @@ def root() -> Path:
 
 
 def ensure(name: str, framework: Framework, say: Say = print, python: Path | None = None) -> Environment:
-    """The framework's environment, made if there is none yet; with `python`, that interpreter as it is."""
+    """The framework's environment, made if there is none yet; with `python`, that interpreter as it is, which may be of one of them."""
     if python is not None:
-        return _own(name, framework, python)
+        made = {environment.python: environment for environment in all_environments() if environment.framework == name}
+        return made.get(python) or _own(name, framework, python)
     if ready := find(name, framework):
         return ready
     with _disk_problems():

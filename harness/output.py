@@ -1,13 +1,21 @@
-"""How the command line answers: exit codes, JSON, tables."""
+"""How the command line answers: exit codes, formats, files."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.options import output_option
+
 if TYPE_CHECKING:
+    import pandas
+
     from harness.records import Result
+    from reports.sheet import Sheet
 
 BAD_INPUT, NOT_ALL_OK, INTERRUPTED = 2, 1, 130
 
@@ -16,6 +24,94 @@ EXIT_CODES = """
 Exit codes: 0 done; 1 some cell could not be measured or is not equal work; 2 bad input, or nothing could be done;
 130 interrupted (what was stored stays; go on with `stepbench run --resume`).
 """
+
+FORMATS = {"terminal": "", "markdown": ".md", "csv": ".csv", "latex": ".tex", "json": ".json", "html": ".html", "xlsx": ".xlsx"}
+"""By name: how such a file's name ends."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command found: for people, for machines, and as tidy rows; each made when it is asked for."""
+
+    sheets: Callable[[], list[Sheet]]
+    objects: Callable[[], Any]
+    """For JSON."""
+    frame: Callable[[], pandas.DataFrame]
+
+
+def format_options(function: Any) -> Any:
+    """In which format, and where to."""
+
+    def by_name(context: click.Context, parameter: click.Parameter, style: str | None) -> str:
+        output = context.params.get("output")
+        if style is None:
+            style = {ending: name for name, ending in FORMATS.items()}.get(Path(output).suffix.lower() if output else "")
+        if style is None:
+            raise click.BadParameter(f"no format has files that end like {output}: choose from {', '.join(FORMATS)}")
+        if style == "xlsx" and output is None:
+            raise click.UsageError("a workbook is no text: name a file with -o")
+        return style
+
+    function = click.option("--format", "style", type=click.Choice(list(FORMATS)), callback=by_name, help="[default: by the file's name]")(
+        function
+    )
+    return output_option("-o", "--output", is_eager=True, help="File to write.  [default: print]")(function)
+
+
+def give(answer: Answer, style: str, output: str | None) -> None:
+    """Prints an answer in a format, or writes it to a file."""
+    if style == "terminal" and output is None:
+        for sheet in answer.sheets():
+            print_sheet(sheet)
+        return
+    data = _made(answer, style)
+    if output is None:
+        click.echo(data, nl=False)
+    else:
+        Path(output).write_bytes(data if isinstance(data, bytes) else data.encode())
+        click.echo(output, err=True)
+
+
+def _made(answer: Answer, style: str) -> str | bytes:
+    import json
+
+    from reports import sheet
+
+    if style == "json":
+        return json.dumps(answer.objects(), indent=1) + "\n"
+    if style == "csv":
+        return str(answer.frame().to_csv(index=False))
+    if style == "xlsx":
+        rows = answer.frame()
+        values = rows.astype(object).where(rows.notna(), None).values.tolist()
+        return sheet.to_xlsx(answer.sheets(), {"data": [list(rows.columns), *values]})
+    if style == "html":
+        return sheet.to_html(answer.sheets())
+    to_text = {"markdown": sheet.to_markdown, "latex": sheet.to_latex, "terminal": _plain}[style]
+    return "\n".join(to_text(one) for one in answer.sheets())
+
+
+def print_sheet(sheet: Sheet) -> None:
+    """A table and what stands around it, for the terminal."""
+    from reports.sheet import below, printable, to_rich
+
+    click.secho(printable(sheet.title), italic=True)
+    print_rich(to_rich(sheet))
+    for line in below(sheet):
+        click.echo(line)
+
+
+def _plain(sheet: Sheet) -> str:
+    """The same in a file."""
+    import io
+
+    from rich.console import Console
+
+    from reports.sheet import below, printable, to_rich
+
+    file = io.StringIO()
+    Console(file=file, width=1000).print(to_rich(sheet))
+    return "".join(line.rstrip() + "\n" for line in [printable(sheet.title), *file.getvalue().splitlines(), *below(sheet)])
 
 
 def print_json(found: list[Result]) -> None:

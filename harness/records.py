@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from statistics import median
@@ -92,15 +92,15 @@ class Damaged(Exception):
 
 
 class Turns(Sequence[Turn]):
-    """A stored round's turns, parsed when they are first looked at: most of a store is step times, and a table needs none of them."""
+    """A stored round's turns, read when they are first looked at: most of a store is step times, and a table needs none of them."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def __init__(self, read: Callable[[], str]) -> None:
+        self._read = read
 
     @cached_property
     def _made(self) -> list[Turn]:
         try:
-            return [Turn.of(turn) for turn in json.loads(self._text)]
+            return [Turn.of(turn) for turn in json.loads(self._read())]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Damaged(f"the store holds turns that cannot be read: {error!r}") from None
 
@@ -316,6 +316,8 @@ def plain(record: Any) -> dict[str, Any]:
     def taken(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: taken(inner) for key, inner in value.items()}
+        if isinstance(value, Turns):
+            return [taken(asdict(turn)) for turn in value]
         if isinstance(value, list | tuple):
             return [taken(inner) for inner in value]
         return None if value == math.inf else value

@@ -1,12 +1,13 @@
 """One flat object per cell, as `--format json` prints it and every other report reads it (schema: cell.schema.json)."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from statistics import median, stdev
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import frameworks
 import workloads
@@ -16,6 +17,9 @@ from harness.records import Result, plain
 from harness.statistics import estimate
 from reports.contests import against, trusted
 from workloads import cost, files
+
+if TYPE_CHECKING:
+    import pandas
 
 ONE_ROUND = "one round: no interval"
 
@@ -116,7 +120,10 @@ def needs(cell: Cell) -> Needs | None:
 @lru_cache(maxsize=10_000)
 def _needs(known: Hashable, name: str, mini_batch: int, mode: str) -> Needs | None:
     workload = workloads.discover().get(name)
-    return Needs(*(of(workload, mini_batch, mode) for of in (cost.flops, cost.least_flops, cost.least_bytes))) if workload else None
+    if workload is None:
+        return None
+    asked = workload, mini_batch, mode
+    return Needs(cost.flops(*asked), cost.least_flops(*asked), cost.least_bytes(*asked))
 
 
 def saves_multiplications(cell: Cell) -> bool:
@@ -164,3 +171,31 @@ def objects(results: Sequence[Result]) -> list[dict[str, Any]]:
     """All cells of a run."""
     compared = against(results)
     return [cell_object(result, compared.get(result.cell)) for result in results]
+
+
+NESTED = {
+    "seconds_per_step": ("estimate", "low", "high"),
+    "against_fastest": ("fastest", "ratio", "low", "high", "verdict", "p", "smallest_effect", "rounds"),
+    "spread": ("within_process", "between_processes"),
+    "limit": ("share", "binds", "flops_per_second", "bytes_per_second"),
+    "equal_work": ("error", "where", "share_of_bound"),
+}
+"""Keys of a cell's objects, which become columns."""
+
+
+def to_frame(results: Sequence[Result]) -> "pandas.DataFrame":
+    """One row a cell; nested objects become columns such as seconds_per_step.low; versions stay JSON."""
+    import pandas  # slow to import
+
+    rows: list[dict[str, Any]] = []
+    for found in objects(results):
+        found["versions"] = json.dumps(found["versions"])
+        found["marks"] = "; ".join(found["marks"])
+        proven = found.pop("equal_work") or {}
+        checks = {f"equal_work.{size}": proven.get(size) for size in ("tiny", "full_size")}
+        found["shapes"] = "; ".join(f"{count} {shape}" for shape, count in found["shapes"].items())
+        nested = {name: found.pop(name) for name in ("seconds_per_step", "spread", "limit", "against_fastest")}
+        for name, values in {**nested, **checks}.items():
+            found |= {f"{name}.{key}": (values or {}).get(key) for key in NESTED[name.partition(".")[0]]}
+        rows.append(found)
+    return pandas.DataFrame(rows)

@@ -6,15 +6,14 @@ red where one does not, with the reason below. As a terminal's table and as a pa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 
-import jinja2
 from rich.markup import escape
 from rich.table import Table as RichTable
 
 from harness import host
 from harness.records import Check, Result
-from reports.table import label, workload_title
+from reports.naming import label, workload_title
+from reports.pages import render
 
 TITLE = "Proof of equal work"
 LEGEND = (
@@ -97,8 +96,6 @@ def to_rich(matrix: Matrix) -> RichTable:
 
 def to_html(matrix: Matrix) -> str:
     """A page of its own: nothing is loaded from anywhere."""
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("reports", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     facts = host.facts()
     machine = f"{facts['processor']}, {facts['physical_cores']} cores, {facts['system']} {facts['kernel']}"
-    page = environment.get_template("check.html.j2")
-    return page.render(title=TITLE, legend=LEGEND, matrix=matrix, machine=machine, version=metadata.version("stepbench"))
+    return render("check.html.j2", title=TITLE, legend=LEGEND, matrix=matrix, machine=machine)

@@ -3,9 +3,12 @@
 What is shown is decided for a whole table together (`harness.comparison`): the contests by themselves, and the rows.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+
+import numpy
 
 from frameworks import Cell
 from harness.comparison import Comparison, Verdict, compare
@@ -34,8 +37,8 @@ def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdi
         behind += [(r.cell, number - numbers[0]) for r, number in zip(ranked[1:], numbers[1:], strict=True)]  # they never met
         pairs += [b - a for a, b in combinations(numbers[1:], 2)]
     contrasts = [contrast_ for _, contrast_ in behind]
-    decided = compare(contrasts + pairs, independent=sum(c.freedom for c in contrasts))
-    return best, {cell: found.verdict for (cell, _), found in zip(behind, decided, strict=False) if found.p is not None}
+    decided = compare(contrasts, independent=sum(c.freedom for c in contrasts), besides=pairs)
+    return best, {cell: found.verdict for (cell, _), found in zip(behind, decided, strict=True) if found.p is not None}
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,24 @@ def contests(results: Sequence[Result]) -> list[Contest]:
         if len(rivals) > 1:
             first, others = fastest(rivals, measured)
             found.append((cell, first, others))
-            pairs += [contrast(a, b, measured) for a, b in combinations([r for r, _ in others], 2)]
+            pairs += _all_pairs([r for r, _ in others], measured)
     behind = [contrast_ for *_, others in found for _, contrast_ in others]
     independent = sum(len(others) * max(0, min(c.rounds for _, c in others) - 1) for *_, others in found)
-    decided = iter(compare(behind + pairs, independent=independent))
+    decided = iter(compare(behind, independent=independent, besides=pairs))
     return [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, first, others in found]
+
+
+def _all_pairs(results: Sequence[Result], links: Sequence[Result]) -> list[Contrast]:
+    """Of each pair the contrast; at once for those that were in the same rounds, as nearly always: there are many of them."""
+    keys = list(results[0].times)
+    rounds = len(keys)
+    if rounds < 2 or len({number for number, _ in keys}) < rounds or any(r.times.keys() != results[0].times.keys() for r in results):
+        return [contrast(a, b, links) for a, b in combinations(results, 2)]
+    logs = numpy.log([[r.times[key] for key in keys] for r in results])
+    first, second = numpy.triu_indices(len(results), 1)
+    ratios = logs[first] - logs[second]
+    errors = ratios.std(axis=1, ddof=1) / math.sqrt(rounds)
+    return [Contrast(log, error, rounds - 1, rounds) for log, error in zip(ratios.mean(axis=1).tolist(), errors.tolist(), strict=True)]
 
 
 def against(results: Sequence[Result]) -> dict[Cell, tuple[Cell, Comparison]]:

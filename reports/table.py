@@ -4,27 +4,21 @@ The best of a row is bold; what ties with it is marked, since a difference that 
 measured is a dash with a footnote.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from rich.markup import escape
-from rich.table import Table as RichTable
+from typing import Any
 
 import frameworks
-import workloads
 from frameworks import Cell
 from harness import host
 from harness.comparison import MARGIN, Verdict
 from harness.records import Result
-from harness.statistics import Estimate, estimate
-from harness.steady import SHAPES
-from reports.cells import ONE_ROUND, limit, marks, objects, spread
+from harness.statistics import estimate
+from reports.cells import ONE_ROUND, limit, marks
 from reports.contests import Contest, along, contests, trusted
-
-if TYPE_CHECKING:
-    import pandas
+from reports.naming import describe, label, percent, seconds, span, thread_count, workload_title
+from reports.published import Figure, Published
+from reports.sheet import Column, Place, Sheet
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,14 @@ class Entry:
     """Of this number against the row's best; None where there is nothing to compare."""
     notes: tuple[int, ...]
     """Footnotes."""
+    value: float | None = None
+    """Seconds."""
+    result: Result | None = None
+    """What was measured; None of a published figure, and of what was not in the run."""
+
+
+HOLE = Entry("", "", False, None, ())
+"""Nobody asked for it."""
 
 
 @dataclass(frozen=True)
@@ -48,47 +50,28 @@ class Table:
     """Rows of entries by column heading, and what stands below."""
 
     title: str
-    columns: tuple[str, ...]
+    columns: tuple[Column, ...]
     rows: list[tuple[str, str, list[Entry]]]
     """Workload, framework, an entry a column."""
     footnotes: list[str]
-    verdicts: list[str]
+    contests: list[Contest]
     proof: str
     """How far apart the cells' work is at most."""
     machine: str
     """Where it was measured, and what that machine can see."""
+    sources: tuple[str, ...] = ()
+    """Who published what was not measured here."""
 
-
-def seconds(value: float) -> str:
-    """Three significant digits, never in exponent form."""
-    digits = max(0, 3 - len(str(int(value)))) if value >= 1 else 3
-    while value < 10 ** (2 - digits) and digits < 9:
-        digits += 1
-    return f"{value:.{digits}f}"
-
-
-def label(result: Result) -> str:
-    """The framework's title, and the variant where it is not the default."""
-    module = frameworks.discover().get(result.cell.framework)
-    title = module.framework.title if module else result.cell.framework
-    return title if result.cell.variant == "default" else f"{title}, {result.cell.variant}"
-
-
-def workload_title(name: str) -> str:
-    """As printed; the name itself of a workload that is no longer there."""
-    found = workloads.discover().get(name)
-    return found.title if found else name
+    @property
+    def verdicts(self) -> list[str]:
+        """Who is fastest at each workload and thread count, by the rounds that both took part in; what has not been shown is said."""
+        return [in_words(contest) for contest in self.contests]
 
 
 def share(result: Result) -> str:
     """Like "62% mul": of the limit that the matrix product sets; "mem" of that of memory."""
     near = limit(result)
     return f"{100 * near['share']:.0f}% {'mem' if near['binds'] == 'memory' else 'mul'}" if near else ""
-
-
-def thread_count(threads: int) -> str:
-    """In words."""
-    return f"{threads} thread{'s' if threads > 1 else ''}"
 
 
 def machine(host_facts: dict[str, Any], calibration: dict[str, Any] | None) -> str:
@@ -111,49 +94,93 @@ def machine(host_facts: dict[str, Any], calibration: dict[str, Any] | None) -> s
     )
 
 
-def make(results: Sequence[Result], machine: str = "") -> Table:
-    """The table of a run's results, in their order; with a line on their machine."""
-    footnotes: list[str] = []
+class Footnotes(list[str]):
+    """What stands below, each text once."""
 
-    def note(text: str) -> int:
-        if text not in footnotes:
-            footnotes.append(text)
-        return footnotes.index(text) + 1
+    def number(self, text: str) -> int:
+        """Of a text, from 1."""
+        if text not in self:
+            self.append(text)
+        return self.index(text) + 1
 
+
+def make(results: Sequence[Result], machine: str = "", published: Sequence[Published] = ()) -> Table:
+    """The table of a run's results, in their order, with a line on their machine; then, in columns of their own, what others have
+    published: the rows of a workload stand together."""
+    notes = Footnotes()
     places = list(dict.fromkeys((r.cell.device, r.cell.threads) for r in results))
+    columns = [Column(thread_count(threads), "CPU" if device == "cpu" else device) for device, threads in places]
+    rows = _measured(results, places, notes)
+    sources = []
+    for theirs in published:
+        headings = list(dict.fromkeys(f.place for f in theirs.figures))
+        holes, width = [HOLE] * len(columns), len(headings)
+        rows = [(workload, name, [*entries, *[HOLE] * width]) for workload, name, entries in rows]
+        rows += [(workload, name, holes + entries) for workload, name, entries in _published(theirs, headings, notes)]
+        by_place = {f.place: f for f in theirs.figures}
+        columns += [Column(by_place[place].heading, theirs.platform(place[0])) for place in headings]
+        sources.append(theirs.about)
+    names = [name.partition(",")[0] for name, _, _ in rows]
+    rows = [row for name in dict.fromkeys(names) for row, own in zip(rows, names, strict=True) if own == name]
+    for name, variant in dict.fromkeys((r.cell.framework, r.cell.variant) for r in results if r.cell.variant != "default"):
+        found_module = frameworks.discover().get(name)
+        if found_module and variant in found_module.framework.variants:
+            notes.append(describe(found_module.framework, variant))
+    modes = {r.cell.mode for r in results} | {f.mode for theirs in published for f in theirs.figures}
+    title = "Seconds per mini-batch" + (", inference" if modes == {"infer"} else ", training" if modes == {"train"} else "")
+    return Table(title, tuple(columns), rows, notes, contests(results), worst(results), machine, tuple(sources))
+
+
+def _measured(results: Sequence[Result], places: Sequence[tuple[str, int]], notes: Footnotes) -> list[tuple[str, str, list[Entry]]]:
     by_row: dict[Cell, dict[tuple[str, int], Result]] = {}
     for r in results:
         by_row.setdefault(r.cell._replace(device="", threads=0), {})[r.cell.device, r.cell.threads] = r
     best, verdict_of = along(own.values() for own in by_row.values())
+    kinds: dict[str, list[Cell]] = {}
+    for cell in by_row:
+        kinds.setdefault(cell.workload, []).append(cell)
+    differ = {name: [{getattr(c, kind) for c in cells} for kind in ("precision", "mode", "mini_batch")] for name, cells in kinds.items()}
     rows = []
     for cell, own in by_row.items():
         entries = []
         for place in places:
             result = own.get(place)
             if result is None:
-                entries.append(Entry("", "", False, None, ()))
+                entries.append(HOLE)
             elif not trusted(result):
-                entries.append(
-                    Entry("-", "", False, None, (note(f"{result.status}: {result.reason}" if result.reason else result.status),))
-                )
+                why = notes.number(f"{result.status}: {result.reason}" if result.reason else result.status)
+                entries.append(Entry("-", "", False, None, (why,), None, result))
             else:
                 found = estimate(result.seconds_by_round)
                 shown = seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
-                notes = tuple(note(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
-                entries.append(Entry(shown, share(result), result.cell in best, verdict_of.get(result.cell), notes))
-        others = [other for other in by_row if other.workload == cell.workload]  # what differs among a workload's rows is said
-        mode = f", {cell.mode}" if {other.mode for other in others} != {cell.mode} else ""
-        precision = f", {cell.precision}" if {other.precision for other in others} != {"float32"} else ""
-        size = f", mini-batch {cell.mini_batch}" if {other.mini_batch for other in others} != {cell.mini_batch} else ""
+                marked = tuple(notes.number(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
+                verdict = verdict_of.get(result.cell)
+                entries.append(Entry(shown, share(result), result.cell in best, verdict, marked, found.estimate, result))
+        precisions, modes, sizes = differ[cell.workload]  # what differs among a workload's rows is said
+        mode = f", {cell.mode}" if modes != {cell.mode} else ""
+        precision = f", {cell.precision}" if precisions != {"float32"} else ""
+        size = f", mini-batch {cell.mini_batch}" if sizes != {cell.mini_batch} else ""
         rows.append((workload_title(cell.workload) + precision + mode + size, label(next(iter(own.values()))), entries))
-    columns = tuple(f"{'CPU' if device == 'cpu' else device}, {thread_count(threads)}" for device, threads in places)
-    for name, variant in dict.fromkeys((r.cell.framework, r.cell.variant) for r in results if r.cell.variant != "default"):
-        found_module = frameworks.discover().get(name)
-        if found_module and variant in found_module.framework.variants:
-            footnotes.append(describe(found_module.framework, variant))
-    modes = {r.cell.mode for r in results}
-    title = "Seconds per mini-batch" + (", inference" if modes == {"infer"} else ", training" if modes == {"train"} else "")
-    return Table(title, columns, rows, footnotes, verdicts(results), worst(results), machine)
+    return rows
+
+
+def _published(theirs: Published, headings: Sequence[tuple[str, int | None, str]], notes: Footnotes) -> list[tuple[str, str, list[Entry]]]:
+    best, misprinted = theirs.best(), theirs.misprinted()
+    by_row: dict[tuple[str, str], dict[tuple[str, int | None, str], Figure]] = {}
+    for f in theirs.figures:
+        by_row.setdefault(f.row, {})[f.place] = f
+    rows = []
+    for (workload, framework), own in by_row.items():
+        entries = []
+        for place in headings:
+            figure = own.get(place)
+            if figure is None or figure.seconds is None:
+                entries.append(HOLE if figure is None else Entry("-", "", False, None, (notes.number("not published"),)))
+            else:
+                marked = (notes.number(misprinted[figure]),) if figure in misprinted else ()
+                entries.append(Entry(figure.printed, "", figure in best, None, marked, figure.seconds))
+        rows.append((workload_title(workload), framework, entries))
+    return rows
 
 
 def worst(results: Sequence[Result]) -> str:
@@ -174,18 +201,6 @@ def worst(results: Sequence[Result]) -> str:
     return f"Equal work: {len(proven)} cells proven, errors relative to the float64 reference" + largest("tiny") + largest("full_size")
 
 
-def describe(framework: frameworks.Framework, variant: str) -> str:
-    """What a variant is and sets, in one line."""
-    found = framework.variants[variant]
-    sets = [f"{name}={value}" for name, value in {**found.environment, **found.settings}.items()]
-    return f"{framework.title}, {variant}: {found.description}" + (f" ({', '.join(sets)})" if sets else "")
-
-
-def verdicts(results: Sequence[Result]) -> list[str]:
-    """Who is fastest at each workload and thread count, by the rounds that both took part in; what has not been shown is said."""
-    return [in_words(contest) for contest in contests(results)]
-
-
 def in_words(contest: Contest) -> str:
     """One line: the fastest, whom it ties with, who is not told apart from it, and how many times as long the others take."""
     precision = "" if contest.cell.precision == "float32" else f", {contest.cell.precision}"
@@ -204,145 +219,32 @@ def in_words(contest: Contest) -> str:
     return f"{where}: " + "; ".join(part for part in parts if part)
 
 
-def percent(share: float | None) -> str:
-    """A share with two digits; of what is as large as the thing itself, times."""
-    if share is None:
-        return "nothing"
-    return f"{100 * share:.2g} %" if share < 1 else f"{1 + share:.2g}x"
+SIGNS: dict[Verdict | None, str] = {"EQUIVALENT": "=", "INCONCLUSIVE": "~"}
 
 
-def span(found: Estimate) -> str:
-    """A ratio's interval with two decimals, and more where these would hide on which side of 1 it ends."""
-
-    def shown(end: float) -> str:
-        digits = 2
-        while end != 1 and digits < 5 and float(f"{end:.{digits}f}") == 1:
-            digits += 1
-        return f"{end:.{digits}f}"
-
-    assert found.low is not None
-    assert found.high is not None
-    return f"{shown(found.low)}-{shown(found.high)}x"
-
-
-SIGNS: dict[Verdict | None, str] = {"EQUIVALENT": " =", "INCONCLUSIVE": " ~"}
+def legend(table: Table) -> str:
+    """What its signs mean."""
+    measured = [e for *_, entries in table.rows for e in entries if e.result is not None]
+    signs = ["bold: fastest of its row" + (", platform by platform" if len({column.group for column in table.columns}) > 1 else "")]
+    if measured:
+        signs += [
+            f"=: within {100 * MARGIN:.0f} % of that",
+            "~: not told apart from it",
+            "±: half the 95 % interval, which reaches further up than down",
+            "without ±: one round, no difference is shown",
+            "% mul, % mem: of the fastest that this machine's matrix product, or memory, allows",
+        ]
+    return "; ".join(signs)
 
 
-def _text(entry: Entry, bold: str) -> str:
-    number = f"{bold}{entry.number}{bold}" if entry.best and bold else entry.number
-    notes = "".join(f" [{n}]" for n in entry.notes)
-    return number + SIGNS.get(entry.verdict, "") + (f", {entry.share}" if entry.share else "") + notes
+def _place(entry: Entry) -> Place:
+    sign, result = SIGNS.get(entry.verdict, ""), entry.result
+    return Place(entry.number, entry.value, entry.best, sign, entry.share, entry.notes, key=result.cell.key if result else "")
 
 
-LEGEND = (
-    f"bold: fastest of its row; =: within {100 * MARGIN:.0f} % of that; ~: not told apart from it;"
-    " ±: half the 95 % interval, which reaches further up than down; without ±: one round, no difference is shown;"
-    " % mul, % mem: of the fastest that this machine's matrix product, or memory, allows"
-)
-
-
-def to_markdown(table: Table) -> str:
-    """A Markdown table with its legend, verdicts and footnotes."""
-    head = ["workload", "framework", *table.columns]
-    lines = [
-        f"**{table.title}**",
-        "",
-        "| " + " | ".join(head) + " |",
-        "| " + " | ".join(["---", "---", *["---:"] * len(table.columns)]) + " |",
-    ]
-    lines += [
-        "| " + " | ".join([workload, framework, *(_text(e, "**") for e in entries)]) + " |" for workload, framework, entries in table.rows
-    ]
-    lines += ["", LEGEND, "", *(line for text in (table.proof, table.machine) if text for line in (text, ""))]
-    lines += [f"- {verdict}" for verdict in table.verdicts] + [""]
-    lines += [f"- [{n}] {text}" for n, text in enumerate(table.footnotes, start=1)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def to_rich(table: Table) -> RichTable:
-    """For the terminal."""
-    shown = RichTable(title=table.title, caption=LEGEND, title_justify="left", caption_justify="left")
-    shown.add_column("workload", no_wrap=True)
-    shown.add_column("framework", no_wrap=True)
-    for column in table.columns:
-        shown.add_column(column, justify="right", no_wrap=True)
-    before = ""
-    for workload, framework, entries in table.rows:
-        if before and workload != before:
-            shown.add_section()
-        texts = [f"[bold]{escape(_text(e, ''))}[/bold]" if e.best else escape(_text(e, "")) for e in entries]
-        shown.add_row(workload if workload != before else "", framework, *texts)
-        before = workload
-    return shown
-
-
-NESTED = {
-    "seconds_per_step": ("estimate", "low", "high"),
-    "against_fastest": ("fastest", "ratio", "low", "high", "verdict", "p", "smallest_effect", "rounds"),
-    "spread": ("within_process", "between_processes"),
-    "limit": ("share", "binds", "flops_per_second", "bytes_per_second"),
-    "equal_work": ("error", "where", "share_of_bound"),
-}
-"""Keys of a cell's objects, which become columns."""
-
-
-def to_frame(results: Sequence[Result]) -> "pandas.DataFrame":
-    """One row a cell; nested objects become columns such as seconds_per_step.low; versions stay JSON."""
-    import pandas  # slow to import
-
-    rows: list[dict[str, Any]] = []
-    for found in objects(results):
-        found["versions"] = json.dumps(found["versions"])
-        found["marks"] = "; ".join(found["marks"])
-        proven = found.pop("equal_work") or {}
-        checks = {f"equal_work.{size}": proven.get(size) for size in ("tiny", "full_size")}
-        found["shapes"] = "; ".join(f"{count} {shape}" for shape, count in found["shapes"].items())
-        nested = {name: found.pop(name) for name in ("seconds_per_step", "spread", "limit", "against_fastest")}
-        for name, values in {**nested, **checks}.items():
-            found |= {f"{name}.{key}": (values or {}).get(key) for key in NESTED[name.partition(".")[0]]}
-        rows.append(found)
-    return pandas.DataFrame(rows)
-
-
-def record(result: Result) -> str:
-    """One cell in plain words, with every round."""
-    cell = result.cell
-    lines = [cell.key, f"status       {result.status}" + (f": {result.reason}" if result.reason else "")]
-    if result.proof:
-        word = "equal" if result.proof.equal else f"UNEQUAL: {result.proof.reason}"
-        lines.append(f"equal work   {word}")
-        for size, check in (("tiny network", result.proof.tiny), ("full size", result.proof.full_size)):
-            if check is not None:
-                lines.append(
-                    f"  {size:12} largest error {check.error:.1e} ({check.where}); {check.share_of_bound:.2f} of its bound at most"
-                )
-    module = frameworks.discover().get(cell.framework)
-    if module and cell.variant in module.framework.variants:
-        lines.append(f"variant      {describe(module.framework, cell.variant)}")
-    if result.environment:
-        digest, build, python = (result.environment.get(key) for key in ("digest", "build", "python_version"))
-        lines.append(f"environment  {digest}, {build}, Python {python}")
-    if trusted(result):
-        found = estimate(result.seconds_by_round)
-        interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
-        lines.append(f"estimate     {seconds(found.estimate)} s per mini-batch{interval}")
-        lines += [f"mark         {mark}" for mark in marks(result)]
-    if result.rounds:
-        for what, share in (spread(result) or {}).items():
-            if share is not None:
-                lines.append(f"spread       {100 * share:.2g} % {what.replace('_', ' ')}")
-        lines.append("round  s / step  steps  warm-up  first step s  build s  busy processors  peak MB  last step's loss")
-        for r in result.rounds:
-            last = r.turns[-1]
-            shown = "" if last.loss is None else f"{last.loss:.6g} in step {last.last_step}"
-            lines.append(
-                f"{r.number:5}  {r.seconds_per_step:8.4f}  {len(r.steps):5}  {r.warm_up_steps:7}  {r.first_step_seconds:12.3f}"
-                f"  {r.build_seconds:7.2f}  {r.cpu_per_wall:15.2f}  {r.peak_memory_bytes / 1e6:7.0f}  {shown}"
-            )
-            lines += [f"       its steps: {SHAPES[r.shape]}"] if r.shape not in ("too few", "flat") else []
-            lines += [f"       thrown out: {r.disturbance}"] if r.disturbance else []
-    if result.log:
-        lines += ["last lines of its log:", *(f"  {line}" for line in result.log)]
-    if result.command:
-        lines += ["by hand:", f"  {result.command}"]
-    return "\n".join(lines) + "\n"
+def sheet(table: Table) -> Sheet:
+    """The table as people read it."""
+    rows = [(Place(workload), Place(framework), *map(_place, entries)) for workload, framework, entries in table.rows]
+    heads = (Column("workload", numeric=False), Column("framework", numeric=False))
+    paragraphs = tuple(filter(None, (table.proof, table.machine, *table.sources)))
+    return Sheet(table.title, heads + table.columns, rows, legend(table), paragraphs, tuple(table.verdicts), tuple(table.footnotes))

@@ -54,7 +54,7 @@ IMPORTS_OF = {
 }
 
 
-COMMAND_LINE = ("cli.py", "calibrating.py", "checking.py", "output.py")
+COMMAND_LINE = ("cli.py", "calibrating.py", "checking.py", "choosing.py", "output.py", "reporting.py", "reproducing.py", "stored.py")
 
 
 @pytest.mark.parametrize("package", IMPORTS_OF)

@@ -13,7 +13,7 @@ import workloads
 from frameworks import Cell
 from harness.records import Check, Conditions, Limits, Proof, Result, Round, Turn
 from harness.statistics import over_rounds
-from reports import contests, table
+from reports import cells, contests, naming, record, sheet, table
 from reports.cells import objects
 from workloads import cost
 
@@ -177,7 +177,7 @@ def test_rounds_that_are_thrown_out_do_not_count():
     (entry,) = entries(table.make([found]), "PyTorch")
     assert entry.number == "0.700 ±0%"
     assert objects([found])[0]["marks"] == ["1 of 3 rounds thrown out: other processes on its processors (5 of 5 turns)"]
-    assert "thrown out: other processes" in table.record(found)
+    assert "thrown out: other processes" in record.record(found)
 
 
 def test_a_cell_that_grows_slower_says_so():
@@ -216,7 +216,7 @@ def test_one_round():
     (entry,) = entries(made, "JAX")
     assert entry.number == "0.500"
     assert entry.notes == ()
-    assert "without ±: one round" in table.to_markdown(made)
+    assert "without ±: one round" in sheet.to_markdown(table.sheet(made))
     assert objects([once])[0]["marks"] == ["one round: no interval"]
 
 
@@ -229,7 +229,7 @@ def test_variants_are_rows_of_their_own_and_explained():
 
 def test_markdown():
     """Bold in asterisks, signs of verdicts, footnotes at the end, the machine's line before them."""
-    text = table.to_markdown(table.make(RESULTS, "Measured here."))
+    text = sheet.to_markdown(table.sheet(table.make(RESULTS, "Measured here.")))
     assert "| FCN-5 | PyTorch | 0.700 ±0.92%, 55% mul | **0.350 ±0.92%**, 55% mul |" in text
     assert "| FCN-5 | JAX | 0.500 ±3.2% ~, 77% mul |" in text
     assert "\nMeasured here.\n" in text
@@ -241,7 +241,7 @@ def test_markdown():
 )
 def test_seconds_have_three_digits(value, text):
     """Never an exponent."""
-    assert table.seconds(value) == text
+    assert naming.seconds(value) == text
 
 
 @pytest.mark.parametrize("found", objects([*RESULTS, Result(Cell("fcn-5", "mxnet"))]), ids=lambda o: f"{o['framework']} {o['threads']}")
@@ -284,8 +284,8 @@ def test_equal_cells_are_called_different_in_one_table_of_a_hundred():
     wrong = 0
     for _ in range(400):
         times = numpy.exp(0.02 * random.standard_normal((5, 8)))
-        cells = [result(name, 1, list(own)) for name, own in zip(("torch", "jax", "tensorflow", "mxnet", "numpy"), times, strict=True)]
-        (contest,) = contests.contests(cells)
+        rivals = [result(name, 1, list(own)) for name, own in zip(("torch", "jax", "tensorflow", "mxnet", "numpy"), times, strict=True)]
+        (contest,) = contests.contests(rivals)
         wrong += any(c.verdict in ("FASTER", "SLOWER") for _, c in contest.others)
     assert wrong / 400 <= 0.0125
 
@@ -301,7 +301,7 @@ def test_a_cell_above_the_limit_says_so():
 
 def test_frame():
     """One row a cell, nested values as columns."""
-    frame = table.to_frame(RESULTS)
+    frame = cells.to_frame(RESULTS)
     assert frame.shape[0] == 6
     assert frame["seconds_per_step.estimate"][1] == pytest.approx(0.35, rel=1e-5)
     assert frame["equal_work.tiny.where"][0] == "loss after step 1"

@@ -1,0 +1,179 @@
+"""The commands that show what is stored: `table`, `plot`, `show`; and `import`, which adds what others have published."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from harness.options import output_option, store_option
+from harness.output import Answer, format_options, give
+from harness.stored import open_store, published, stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pandas
+
+    from harness.records import Result
+    from reports.published import Published
+
+run_option = click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
+
+
+@click.command("table")
+@run_option
+@click.option("--against", metavar="NAME", help="Beside published figures that were imported, and how many times as fast today is.")
+@click.option("--published", "theirs", metavar="NAME", help="Published figures that were imported, alone.")
+@format_options
+@store_option
+def show_table(number: int | None, against: str | None, theirs: str | None, style: str, output: str | None, location: str | None) -> None:
+    """Print the timing table of a stored run.
+
+    \b
+    stepbench table --format markdown
+    stepbench table -o slide.xlsx
+    stepbench table --published dlbench-2016     after stepbench import dlbench-2016.csv
+    """
+    from reports import table, then
+
+    if theirs is not None:
+        if against is not None or number is not None:
+            raise click.UsageError("--published shows these figures alone: leave out --run and --against, or use --against")
+        imported = published(open_store(location), theirs)
+        return give(_answer([], [imported], lambda: [table.sheet(table.make([], published=[imported]))]), style, output)
+    found = stored(location, number)
+    others = [published(found.store, against)] if against is not None else []
+    return give(
+        _answer(
+            found.results,
+            others,
+            lambda: [
+                table.sheet(table.make(found.results, found.machine, others)),
+                *(then.sheet(found.results, other) for other in others),
+            ],
+        ),
+        style,
+        output,
+    )
+
+
+def _answer(results: Sequence[Result], others: Sequence[Published], sheets: object) -> Answer:
+    def objects() -> list[dict[str, object]]:
+        from reports import cells
+
+        return [*cells.objects(results), *(figure for other in others for figure in other.objects())]
+
+    def frame() -> pandas.DataFrame:
+        import pandas
+
+        from reports import cells
+
+        figures = [{**f, "seconds_per_step": None} for other in others for f in other.objects()]
+        return pandas.concat([cells.to_frame(results), pandas.DataFrame(figures)]) if figures else cells.to_frame(results)
+
+    return Answer(sheets, objects, frame)  # type: ignore[arg-type]
+
+
+@click.command()
+@click.argument("kind")
+@click.argument("cell", required=False)
+@output_option("-o", "--output", required=True, help="File to write; .svg, .png or .pdf.")
+@run_option
+@store_option
+def plot(kind: str, cell: str | None, output: str, number: int | None, location: str | None) -> None:
+    """Draw a stored run, or of it what fits CELL: a key, or parts of one, such as lstm-32/2t."""
+    from reports import plots
+
+    if kind not in plots.KINDS:
+        raise click.UsageError(f"unknown picture {kind!r}: choose from {', '.join(plots.KINDS)}")
+    found = stored(location, number)
+    shown = found.results if cell is None else found.fitting(cell)
+    if not shown:
+        found.one(str(cell))
+    try:
+        figure = plots.KINDS[kind].draw(shown)
+        figure.savefig(output, dpi=150)
+    except ValueError as problem:
+        raise click.UsageError(str(problem)) from None
+    click.echo(output)
+
+
+@click.command()
+@output_option("-o", "--output", default="report.html", show_default=True, help="Page to write.")
+@run_option
+@click.option("--against", multiple=True, metavar="NAME", help="Beside published figures that were imported, ten years ago and now.")
+@store_option
+def report(output: str, number: int | None, against: tuple[str, ...], location: str | None) -> None:
+    """Write a page to send to a colleague: verdicts in words, the table, pictures, every cell's record.
+
+    One file that opens from disk and loads nothing.
+
+    \b
+    stepbench report
+    stepbench report -o 2026.html --against dlbench-2016
+    """
+    from pathlib import Path
+
+    from reports import page
+
+    found = stored(location, number)
+    theirs = [published(found.store, name) for name in against]
+    text = page.make(found.results, found.machine, found.run.host, found.run.id, found.run.started_at, theirs)
+    Path(output).write_text(text, encoding="utf-8")
+    click.echo(output)
+
+
+@click.command()
+@click.argument("cell")
+@run_option
+@click.option("--json", "as_json", is_flag=True, help="The whole record, every step's time included.")
+@store_option
+def show(cell: str, number: int | None, as_json: bool, location: str | None) -> None:
+    """Print one cell's record, and the command that runs it again by hand.
+
+    CELL is a key such as fcn-5/torch/default/cpu/1t, or any parts of one that fit a single cell, such as fcn-5/torch/2t.
+    """
+    import json
+
+    from harness.records import plain
+    from reports import record
+
+    found = stored(location, number).one(cell)
+    if as_json:
+        click.echo(json.dumps({**plain(found), "cell": found.cell._asdict()}, indent=1))
+    else:
+        click.echo(record.record(found), nl=False)
+
+
+@click.command("import")
+@click.argument("file", type=click.Path(dir_okay=False))
+@click.option("--name", help="What to call these figures.  [default: the file's name]")
+@click.option("--source", help="Whose they are: a citation.  [default: known of dlbench-2016, else the file's name]")
+@store_option
+def import_published(file: str, name: str | None, source: str | None, location: str | None) -> None:
+    """Read figures that others have published from a CSV.
+
+    They become rows of the same tables, marked as published, never ranked with what was measured here.
+
+    \b
+    Columns: workload, framework, platform, seconds_per_minibatch, and threads or gpu;
+    optional: printed_bold (0 or 1), mini_batch, precision, mode.
+
+    \b
+    stepbench import dlbench-2016.csv
+    stepbench table --published dlbench-2016
+    stepbench report --against dlbench-2016
+    """
+    from dataclasses import asdict
+
+    from reports.published import BadTable, read
+
+    try:
+        found = read(file, name, source)
+    except BadTable as problem:
+        raise click.UsageError(str(problem)) from None
+    store = open_store(location, create=True)
+    store.save_published(found.name, found.source, [asdict(f) for f in found.figures])
+    count = sum(f.seconds is not None for f in found.figures)
+    click.echo(f"{count} figures of {found.source} are stored in {store.location}. More: stepbench table --published {found.name}")

@@ -1,0 +1,75 @@
+"""What the commands that look back read: a run of a store, and what is to be said of its machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from harness.records import Result
+    from harness.store import Run, Store
+    from reports.published import Published
+
+
+def open_store(location: str | None, create: bool = False) -> Store:
+    """The store that was asked for, or the user's own. Raises StoreProblem."""
+    from harness.store import Store, default_location
+
+    if location == "":
+        raise click.UsageError("--store is empty: name a file, or leave it out")
+    return Store(default_location() if location is None else location, create)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A run, its cells, and the line on its machine."""
+
+    store: Store
+    run: Run
+    results: list[Result]
+    machine: str
+
+    def one(self, cell: str) -> Result:
+        """The one result that a key, or any parts of one, fit."""
+        fitting = self.fitting(cell)
+        if len(fitting) != 1:
+            several = ", ".join(r.cell.key for r in (fitting or self.results)[:12])
+            raise click.UsageError(f"{len(fitting)} cells fit {cell!r}: name one of {several}")
+        return fitting[0]
+
+    def fitting(self, cell: str) -> list[Result]:
+        """All that a key, or any parts of one, fit."""
+        parts = set(cell.split("/"))
+        return [r for r in self.results if r.cell.key == cell] or [r for r in self.results if parts <= set(r.cell.key.split("/"))]
+
+
+def stored(location: str | None, number: int | None) -> Stored:
+    """A run of a store, the last by default; workloads and frameworks of the user's own are known again if their files are still
+    there. Raises StoreProblem."""
+    from contextlib import suppress
+
+    from workloads import files
+
+    store = open_store(location)
+    run = store.run(number)
+    for path in run.plan.get("files", ()):
+        with suppress(files.BadFile):
+            files.name(path)
+    return Stored(store, run, store.results(run.id), machine_line(store, run))
+
+
+def machine_line(store: Store, run: Run) -> str:
+    """Where a run was measured, and what that machine can see."""
+    from harness import host
+    from reports import table
+
+    return table.machine(run.host, store.calibration(host.machine(run.host), run.protocol, with_rates=True))
+
+
+def published(store: Store, name: str) -> Published:
+    """A published table that was imported. Raises StoreProblem."""
+    from reports.published import stored
+
+    return stored(store.published(name))

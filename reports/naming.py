@@ -1,0 +1,65 @@
+"""How things are called and numbers are written, in every report."""
+
+import frameworks
+import workloads
+from harness.records import Result
+from harness.statistics import Estimate
+
+
+def seconds(value: float) -> str:
+    """Three significant digits, never in exponent form."""
+    digits = max(0, 3 - len(str(int(value)))) if value >= 1 else 3
+    while value < 10 ** (2 - digits) and digits < 9:
+        digits += 1
+    return f"{value:.{digits}f}"
+
+
+def significant(value: float) -> str:
+    """Three significant digits, the thousands set apart: of samples per second."""
+    return seconds(value) if value < 1000 else f"{float(f'{value:.3g}'):,.0f}"
+
+
+def label(result: Result) -> str:
+    """The framework's title, and the variant where it is not the default."""
+    module = frameworks.discover().get(result.cell.framework)
+    title = module.framework.title if module else result.cell.framework
+    return title if result.cell.variant == "default" else f"{title}, {result.cell.variant}"
+
+
+def workload_title(name: str) -> str:
+    """As printed; the name itself of a workload that is no longer there."""
+    found = workloads.discover().get(name)
+    return found.title if found else name
+
+
+def thread_count(threads: int) -> str:
+    """In words."""
+    return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def percent(share: float | None) -> str:
+    """A share with two digits; of what is as large as the thing itself, times."""
+    if share is None:
+        return "nothing"
+    return f"{100 * share:.2g} %" if share < 1 else f"{1 + share:.2g}x"
+
+
+def span(found: Estimate) -> str:
+    """A ratio's interval with two decimals, and more where these would hide on which side of 1 it ends."""
+
+    def shown(end: float) -> str:
+        digits = 2
+        while end != 1 and digits < 5 and float(f"{end:.{digits}f}") == 1:
+            digits += 1
+        return f"{end:.{digits}f}"
+
+    assert found.low is not None
+    assert found.high is not None
+    return f"{shown(found.low)}-{shown(found.high)}x"
+
+
+def describe(framework: frameworks.Framework, variant: str) -> str:
+    """What a variant is and sets, in one line."""
+    found = framework.variants[variant]
+    sets = [f"{name}={value}" for name, value in {**found.environment, **found.settings}.items()]
+    return f"{framework.title}, {variant}: {found.description}" + (f" ({', '.join(sets)})" if sets else "")

@@ -1,0 +1,220 @@
+"""The report: one page to send to a colleague. What it says in words stands first, then the table, the pictures, every cell's record.
+
+It opens from disk, loads nothing, and shows all it knows without scripts too; these sort, filter and switch.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from frameworks import Cell
+from harness import host
+from harness.records import STATUSES, Result
+from harness.statistics import estimate
+from reports import plots, record, table, then
+from reports.cells import limit
+from reports.contests import Contest, trusted
+from reports.naming import label, seconds, significant, thread_count, workload_title
+from reports.pages import render
+from reports.published import Published
+from reports.sheet import printable
+
+MOST_STEPS = 6
+"""Cells whose every step is drawn."""
+MOST_DRAWN = 420
+"""Cells in a picture: more cannot be told apart."""
+VIEWS = {"seconds": "seconds", "samples": "samples per second", "share": "share of the limit"}
+"""What a number can be shown as, the first at first."""
+TITLES = {
+    "ranking": "Which framework is fastest",
+    "scaling": "What more threads bring",
+    "roofline": "How near the machine's limit",
+    "tuning": "What tuning brings",
+    "memory": "Memory",
+    "start": "Until the first step",
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure of the page."""
+
+    title: str
+    svg: str
+    words: str
+    """The same for who cannot see it."""
+
+
+def make(
+    results: Sequence[Result], machine: str, host_facts: dict[str, Any], run: int, started_at: str, published: Sequence[Published] = ()
+) -> str:
+    """The page, as HTML."""
+    made = table.make(results, machine, published)
+    shown, more = verdicts(made.contests)
+    shown_cells, what = drawn(results)
+    keys = {r.cell: f"cell-{number}" for number, r in enumerate(results, start=1)}
+    return render(
+        "report.html.j2",
+        title="Seconds per training step" if {r.cell.mode for r in results} == {"train"} else "Seconds per step",
+        when=started_at[:10],
+        run=run,
+        machine=host.machine(host_facts),
+        facts={name: value for name, value in host_facts.items() if isinstance(value, str | int | float) and value != ""},
+        verdicts=shown,
+        more_verdicts=more,
+        failures=failures(results),
+        sheet=table.sheet(made),
+        rows=rows(made, keys),
+        views={name: title for name, title in VIEWS.items() if name != "share" or any(limit(r) for r in results if trusted(r))},
+        variants=len({r.cell.variant for r in results}) > 1,
+        pictures=pictures(shown_cells),
+        drawn=what,
+        comparisons=[then.sheet(results, theirs) for theirs in published],
+        records=[(keys[r.cell], r.cell.key, r.status, record.record(r), command(r.cell, run)) for r in results],
+    )
+
+
+def command(cell: Cell, run: int) -> str:
+    """What measures a cell again, in the same environment."""
+    return f"stepbench reproduce {cell.key} --run {run}"
+
+
+def verdicts(found: Sequence[Contest]) -> tuple[list[str], list[str]]:
+    """In plain words: of each workload with the most threads, and all others."""
+    most: dict[str, Cell] = {}
+    for contest in found:
+        before = most.setdefault(contest.cell.workload, contest.cell)
+        if (contest.cell.precision, contest.cell.mode) == (before.precision, before.mode) and contest.cell.threads > before.threads:
+            most[contest.cell.workload] = contest.cell
+    first = [plain_words(contest) for contest in found if most[contest.cell.workload] == contest.cell]
+    return first, [table.in_words(contest) for contest in found if most[contest.cell.workload] != contest.cell]
+
+
+def plain_words(contest: Contest) -> str:
+    """Who is fastest at what, for who has not read the legend."""
+    cell = contest.cell
+    work = "for networks like" if cell.mode == "train" else "for inference with networks like"
+    precision = "" if cell.precision == "float32" else f" in {cell.precision}"
+    where = f"On this machine, {work} {workload_title(cell.workload)}{precision} with {thread_count(cell.threads)}, "
+    first, seen, known = spoken(contest.first), {contest.first.cell.framework}, []
+    for r, c in contest.others:  # of each framework its fastest variant, which comes first
+        if c.ratio.low is not None and r.cell.framework not in seen:
+            known.append((spoken(r), c))
+            seen.add(r.cell.framework)
+    level = [name for name, c in known if c.verdict == "EQUIVALENT"]
+    open_ = [name for name, c in known if c.verdict == "INCONCLUSIVE"]
+    behind = [f"{name} takes {c.ratio.estimate:.2f}x ({c.ratio.low:.2f}-{c.ratio.high:.2f})" for name, c in known if c.verdict == "SLOWER"]
+    if not known:
+        return f"{where}{first} was first, but one round shows no difference."
+    parts = [f"{series([first, *level])} tie" if level else f"{first} leads" if open_ else f"{first} is fastest"]
+    parts += [f"{series(open_)} {'is' if len(open_) == 1 else 'are'} not told apart from it"] if open_ else []
+    parts += [series(behind)] if behind else []
+    return printable(where + "; ".join(parts) + ".")
+
+
+def spoken(result: Result) -> str:
+    """A label within a sentence."""
+    title, comma, variant = label(result).partition(", ")
+    return f"{title} ({variant})" if comma else title
+
+
+def series(names: Sequence[str]) -> str:
+    """In words: a, b and c."""
+    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
+
+
+def failures(results: Sequence[Result]) -> list[str]:
+    """How many cells have no number, by status."""
+    counted = Counter(r.status for r in results if not trusted(r))
+    return [f"{count} {'is' if count == 1 else 'are'} {status}: {STATUSES.get(status, '')}" for status, count in counted.items()]
+
+
+def rows(made: table.Table, keys: dict[Cell, str]) -> list[dict[str, Any]]:
+    """The table's, with all that a page can switch between."""
+    found = []
+    for workload, framework, entries in made.rows:
+        own = [e.result for e in entries if e.result is not None]
+        variant = own[0].cell.variant if own else "published"
+        found.append({"workload": workload, "framework": framework, "variant": variant, "places": [place(e, keys) for e in entries]})
+    return found
+
+
+def place(entry: table.Entry, keys: dict[Cell, str]) -> dict[str, Any]:
+    """One number, in every view."""
+    shown: dict[str, Any] = {
+        "shown": entry.number.partition(" ")[0],
+        "value": entry.value,
+        "best": entry.best,
+        "sign": table.SIGNS.get(entry.verdict, ""),
+        "notes": entry.notes,
+        "key": keys[entry.result.cell] if entry.result else "",
+        "views": {},
+        "interval": "",
+        "hover": "",
+    }
+    if entry.result is not None and entry.value is not None:
+        found = estimate(entry.result.seconds_by_round)
+        shown["views"] = {"samples": significant(entry.result.cell.mini_batch / found.estimate), "share": entry.share or "-"}
+        shown["interval"] = entry.number.partition(" ")[2]
+        if found.low is not None and found.high is not None:
+            rounds = len(entry.result.seconds_by_round)
+            shown["hover"] = f"95 % interval {seconds(found.low)} to {seconds(found.high)} s, {rounds} rounds"
+        else:
+            shown["hover"] = "one round: no interval"
+    return shown
+
+
+def drawn(results: Sequence[Result]) -> tuple[list[Result], str]:
+    """What the pictures show, and that in words where it is not all: one mode and precision, since others are no rivals, and no more
+    than can be told apart."""
+    cells = [r.cell for r in results if trusted(r)]
+    if not cells:
+        return [], ""
+    mode, precision = cells[0].mode, cells[0].precision
+    shown = [r for r in results if (r.cell.mode, r.cell.precision) == (mode, precision)]
+    what = f"{'training' if mode == 'train' else 'inference'} in {precision}"
+    if len(shown) > MOST_DRAWN:
+        shown = [r for r in shown if r.cell.variant in ("default", "tuned")]
+        what += ", variants default and tuned"
+    if len(shown) > MOST_DRAWN:
+        what += f", the first {MOST_DRAWN} cells"
+        shown = shown[:MOST_DRAWN]
+    return shown, f"Pictures show {what}; others: stepbench plot." if len(shown) < len(results) else ""
+
+
+def pictures(shown: Sequence[Result]) -> list[Picture]:
+    """Those for which there is something to draw."""
+    found = [picture for name, title in TITLES.items() if (picture := _picture(name, title, shown))]
+    return found + [picture for r in worth_a_look(shown) if (picture := _picture("steps", f"Every step of {name_of(r)}", [r]))]
+
+
+def _picture(kind: str, title: str, results: Sequence[Result]) -> Picture | None:
+    import matplotlib.pyplot as plt
+
+    if not results:
+        return None
+    try:
+        figure, words = plots.KINDS[kind].draw(results), plots.KINDS[kind].alt(results)
+    except ValueError:
+        return None
+    try:
+        return Picture(title, plots.svg(figure, f"{kind}-{results[0].cell.key if kind == 'steps' else 'all'}"), words)
+    finally:
+        plt.close(figure)
+
+
+def name_of(result: Result) -> str:
+    """Workload, framework and thread count."""
+    return f"{workload_title(result.cell.workload)}, {label(result)}, {thread_count(result.cell.threads)}"
+
+
+def worth_a_look(results: Sequence[Result]) -> list[Result]:
+    """Cells whose steps are drawn: those that have no number for their steps' sake, then the fastest of each workload."""
+    unsteady = [r for r in results if r.status == "unstable" and r.rounds]
+    best: dict[str, Result] = {}
+    for r in filter(trusted, results):
+        before = best.setdefault(r.cell.workload, r)
+        if estimate(r.seconds_by_round).estimate < estimate(before.seconds_by_round).estimate:
+            best[r.cell.workload] = r
+    return [*unsteady, *best.values()][:MOST_STEPS]

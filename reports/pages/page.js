@@ -1,0 +1,61 @@
+"use strict";
+(() => {
+  document.documentElement.classList.add("scripted");
+  const table = document.getElementById("timings");
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const filter = document.getElementById("filter");
+  const status = document.getElementById("status");
+  const chosen = (name) => (document.querySelector(`input[name="${name}"]:checked`) || { value: "" }).value;
+
+  function show() {
+    const words = filter.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const variant = chosen("variant");
+    let count = 0;
+    for (const row of rows) {
+      const text = `${row.cells[0].textContent} ${row.cells[1].textContent}`.toLowerCase();
+      const fits = words.every((word) => text.includes(word)) && (!variant || [variant, "published"].includes(row.dataset.variant));
+      row.hidden = !fits;
+      count += fits;
+    }
+    status.textContent = count === rows.length ? "" : `${count} of ${rows.length} rows`;
+    table.className = `view-${chosen("view") || "seconds"}${document.getElementById("intervals").checked ? " with-intervals" : ""}`;
+  }
+
+  function key(row, column) {
+    const cell = row.cells[column];
+    if (column < 2) return cell.textContent;
+    return cell.dataset.value === undefined ? Infinity : Number(cell.dataset.value);
+  }
+
+  function sort(button) {
+    const head = button.closest("th");
+    const next = { none: "ascending", ascending: "descending", descending: "none" }[head.getAttribute("aria-sort")];
+    for (const other of head.parentElement.cells) other.setAttribute("aria-sort", "none");
+    head.setAttribute("aria-sort", next);
+    const column = Number(button.dataset.column);
+    const sign = next === "descending" ? -1 : 1;
+    const order = next === "none" ? rows : [...rows].sort((a, b) => {
+      const [x, y] = [key(a, column), key(b, column)];
+      if (x === y) return 0;
+      if (x === Infinity || y === Infinity) return x === Infinity ? 1 : -1; // what has no number stands last either way
+      return sign * (typeof x === "string" ? x.localeCompare(y) : x - y);
+    });
+    body.classList.toggle("sorted", next !== "none");
+    body.append(...order);
+  }
+
+  function open() {
+    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (target && target.tagName === "DETAILS") target.open = true;
+  }
+
+  filter.addEventListener("input", show);
+  for (const input of document.querySelectorAll(".controls input")) input.addEventListener("change", show);
+  for (const button of table.querySelectorAll("thead button")) button.addEventListener("click", () => sort(button));
+  addEventListener("hashchange", open);
+  addEventListener("beforeprint", () => { for (const row of rows) row.hidden = false; });
+  addEventListener("afterprint", show);
+  open();
+  show();
+})();

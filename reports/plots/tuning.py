@@ -1,0 +1,69 @@
+"""What a variant gains: how many times as fast it is as the default, with 95 % intervals, from the turns that both took.
+
+A panel for each workload, a dot for each framework and thread count. A dot is filled where the interval excludes 1, hollow where no
+difference is shown. (Each interval is for itself: of twenty variants that gain nothing, one excludes 1 by chance.)
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.records import Result
+from harness.statistics import CONFIDENCE
+from reports.contests import contrast, trusted
+from reports.plots.rows import Dot, dots
+from reports.plots.shown import names, where
+from reports.plots.style import INK, drawing, key
+
+ABOUT = "how many times as fast variants are as the default"
+
+
+@drawing()
+def draw(results: Sequence[Result]) -> Any:
+    """A matplotlib figure. Raises ValueError where no cell was measured both as default and as another variant."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+    found = gains(results)
+    keys = [key("shown to differ from 1", marker="o"), key("not shown", marker="o", fillstyle="none")]
+    figure, axes = dots(found, "times as fast as default", keys)
+    for workload, ax in axes.items():
+        own = [dot for dot in found if dot.result.cell.workload == workload]
+        values, ends = [1.0, *(dot.value for dot in own)], [1.0, *(end for dot in own for end in (dot.low, dot.high) if end)]
+        low, high = max(min(values + ends), min(values) / 2), min(max(values + ends), max(values) * 2)  # of few rounds they go on
+        ax.axvline(1, color=INK, linewidth=1, zorder=1)
+        ax.set_xscale("log")
+        ax.set_xlim(low / 1.04, high * 1.04)
+        ax.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]) if high < 3 * low else LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_locator(NullLocator())
+    return figure
+
+
+def alt(results: Sequence[Result]) -> str:
+    """How many gain and lose, and who gains most. Raises ValueError where nothing can be compared."""
+    found = gains(results)
+    called = names([dot.result for dot in found])
+    faster, slower = (sum(dot.filled and (dot.value > 1) is gain for dot in found) for gain in (True, False))
+    most = max(found, key=lambda dot: dot.value)
+    interval = f", {most.low:.3g} to {most.high:.3g}" if most.low is not None else ""
+    return (
+        f"Of {len(found)} variants' cells, {faster} are shown to be faster than default, {slower} slower, {len(found) - faster - slower}"
+        f" neither. The largest ratio is {most.value:.3g} ({called[most.result.cell]}, {where(most.result)}{interval})."
+    )
+
+
+def gains(results: Sequence[Result]) -> list[Dot]:
+    """How many times as fast each variant is as the default of its framework, where it took turns with it."""
+    rivals: dict[Any, list[Result]] = {}
+    for r in results:
+        rivals.setdefault(r.cell.contest, []).append(r)
+    default = {r.cell: r for r in results if r.cell.variant == "default" and trusted(r)}
+    found = []
+    for r in results:
+        usual = default.get(r.cell._replace(variant="default"))
+        if usual is not None and usual is not r and trusted(r):
+            gain = contrast(usual, r, rivals[r.cell.contest]).interval(CONFIDENCE)
+            shown = gain.low is not None and gain.high is not None and not gain.low <= 1 <= gain.high
+            found.append(Dot(r, gain.estimate, gain.low, gain.high, filled=shown))
+    if not found:
+        raise ValueError("tuning needs default and tuned variants of the same cell")
+    return found

@@ -1,0 +1,236 @@
+"""A table as people read it, in every format: terminal, Markdown, LaTeX, HTML, a workbook.
+
+What it does not know: what the places mean. Every text in it may come from a stored or imported file: control characters are taken out
+here, and each format escapes what would be more than text in it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from openpyxl.worksheet.worksheet import Worksheet
+    from rich.table import Table as RichTable
+
+
+def printable(text: str) -> str:
+    """On one line, without what would move a terminal's cursor."""
+    return text if text.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of a sheet."""
+
+    text: str = ""
+    value: float | None = None
+    """The number itself, where the text shows one: a workbook calculates with it, and a page sorts by it."""
+    strong: bool = False
+    sign: str = ""
+    """Behind the number: = for a tie, ~ for not told apart."""
+    more: str = ""
+    """What else is known of it: its share of the limit."""
+    notes: tuple[int, ...] = ()
+    """Footnotes, from 1."""
+    views: dict[str, str] = field(default_factory=dict)
+    """The same in other measures, for a page that can switch."""
+    hover: str = ""
+    """For a page: the interval in words."""
+    key: str = ""
+    """Of the cell that it shows, for a page to lead to its record."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", printable(self.text))
+
+
+@dataclass(frozen=True)
+class Column:
+    """A heading, and what several columns have in common above it."""
+
+    heading: str
+    group: str = ""
+    numeric: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", printable(self.heading))
+        object.__setattr__(self, "group", printable(self.group))
+
+    @property
+    def whole(self) -> str:
+        """In one line."""
+        return ", ".join(filter(None, (self.group, self.heading)))
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Rows of places under columns, and what stands below."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: Sequence[tuple[Place, ...]]
+    legend: str = ""
+    paragraphs: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    """In few words, what the table says."""
+    footnotes: tuple[str, ...] = ()
+
+
+def _joined(place: Place, number: Callable[[str], str] = str) -> str:
+    """A place in one line; the number, or the word, as `number` sets it."""
+    notes = "".join(f" [{n}]" for n in place.notes)
+    return number(place.text) + (f" {place.sign}" if place.sign else "") + (f", {place.more}" if place.more else "") + notes
+
+
+def below(sheet: Sheet) -> list[str]:
+    """What stands below a sheet, line by line."""
+    notes = (f"[{n}] {text}" for n, text in enumerate(sheet.footnotes, start=1))
+    return [printable(line) for line in (sheet.legend, *sheet.points, *sheet.paragraphs, *notes) if line]
+
+
+def to_rich(sheet: Sheet) -> RichTable:
+    """For the terminal: the table alone, since what stands above and below may be wider."""
+    from rich.markup import escape
+    from rich.table import Table as RichTable
+
+    several = len({column.group for column in sheet.columns if column.group}) > 1
+    firsts = [row[0].text for row in sheet.rows]
+    sections = len(set(firsts)) < len(firsts)
+    shown = RichTable()
+    before = ""
+    for column in sheet.columns:
+        heading = f"{column.group if column.group != before else ''}\n{column.heading}" if several else column.whole
+        shown.add_column(escape(heading), justify="right" if column.numeric else "left", no_wrap=True)
+        before = column.group
+    before = ""
+    for row in sheet.rows:
+        texts = [escape(_joined(place)) for place in row]
+        texts = [f"[bold]{text}[/bold]" if place.strong else text for place, text in zip(row, texts, strict=True)]
+        if row[0].text == before:
+            texts[0] = ""
+        elif before and sections:
+            shown.add_section()
+        before = row[0].text
+        shown.add_row(*texts)
+    return shown
+
+
+_MARKDOWN = str.maketrans({c: "\\" + c for c in "\\`*_[]<>|$#"} | {"\n": " ", "\r": " ", "&": "&amp;"})
+
+
+def _markdown(text: str) -> str:
+    """Plain text as Markdown that shows just that. An underscore within a word, and a bracket without a link, need no help."""
+    text = printable(text)
+    if not any(c in text for c in "\\`*<>|&$\n\r") and "](" not in text and not any(w[:1] == "_" or w[-1:] == "_" for w in text.split()):
+        return text
+    return text.translate(_MARKDOWN)
+
+
+def to_markdown(sheet: Sheet) -> str:
+    """A Markdown table, with what stands below."""
+
+    def line(texts: Sequence[str]) -> str:
+        return "| " + " | ".join(texts) + " |"
+
+    def shown(place: Place) -> str:
+        return _joined(place, lambda number: f"**{_markdown(number)}**" if place.strong else _markdown(number))
+
+    lines = [f"**{_markdown(sheet.title)}**", "", line([_markdown(column.whole) for column in sheet.columns])]
+    lines += [line(["---:" if column.numeric else "---" for column in sheet.columns])]
+    lines += [line([shown(place) for place in row]) for row in sheet.rows]
+    lines += ["", *(text for paragraph in (sheet.legend, *sheet.paragraphs) if paragraph for text in (_markdown(paragraph), ""))]
+    lines += [f"- {_markdown(point)}" for point in sheet.points] + [""] * bool(sheet.points)
+    lines += [f"- [{n}] {_markdown(text)}" for n, text in enumerate(sheet.footnotes, start=1)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def to_latex(sheet: Sheet) -> str:
+    """A table for the package booktabs; what stands below follows as text."""
+    import pandas
+    from pandas.io.formats.style import Styler
+
+    grouped = any(column.group for column in sheet.columns)
+    heads = [(column.group, column.heading) for column in sheet.columns]
+    columns = pandas.MultiIndex.from_tuples(heads) if grouped else pandas.Index([heading for _, heading in heads])
+    frame = pandas.DataFrame([[_joined(place) for place in row] for row in sheet.rows], columns=columns)
+    bold = pandas.DataFrame([["font-weight: bold" if place.strong else "" for place in row] for row in sheet.rows], columns=columns)
+    shown = Styler(frame).format(_latex).hide(axis="index").apply(lambda _: bold, axis=None)
+    formats = "".join("r" if column.numeric else "l" for column in sheet.columns)
+    text = shown.format_index(_latex, axis="columns").to_latex(
+        hrules=True, convert_css=True, column_format=formats, multicol_align="c", caption=_latex(sheet.title), position_float="centering"
+    )
+    return text + "".join(f"\n\\par\\noindent {_latex(line)}\n" for line in below(sheet))
+
+
+_LATEX = str.maketrans(
+    {c: "\\" + c for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+)
+
+
+def _latex(text: object) -> str:
+    """Plain text as LaTeX that shows just that."""
+    return str(text).translate(_LATEX)
+
+
+def to_html(sheets: Sequence[Sheet]) -> str:
+    """A page of its own: nothing is loaded from anywhere."""
+    from reports.pages import render
+
+    return render("sheets.html.j2", title=sheets[0].title, sheets=sheets)
+
+
+def to_xlsx(sheets: Sequence[Sheet], more: dict[str, list[list[object]]] | None = None) -> bytes:
+    """A workbook with numbers that calculate; `more` are pages of plain rows behind it, by their names."""
+    from openpyxl import Workbook
+
+    book = Workbook()
+    book.remove(book.worksheets[0])
+    for number, sheet in enumerate(sheets, start=1):
+        _fill(book.create_sheet("table" if number == 1 else f"table {number}"), sheet)
+    for name, rows in (more or {}).items():
+        page = book.create_sheet(name)
+        for values in rows:
+            page.append([value if isinstance(value, int | float | None) else printable(str(value)) for value in values])
+    for page in book.worksheets:
+        for row in page.iter_rows():
+            for cell in row:
+                if cell.data_type == "f":  # a name that begins with = is a name
+                    cell.data_type = "s"
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+def _fill(page: Worksheet, sheet: Sheet) -> None:
+    from openpyxl.styles import Alignment, Font
+    from openpyxl.utils import get_column_letter
+
+    page.append([printable(sheet.title)])
+    page.append([column.group for column in sheet.columns])
+    page.append([column.heading for column in sheet.columns])
+    at = 1
+    for group, columns in groupby(sheet.columns, key=lambda column: column.group):
+        count = len(list(columns))
+        if group and count > 1:
+            page.merge_cells(start_row=2, start_column=at, end_row=2, end_column=at + count - 1)
+        page.cell(2, at).alignment = Alignment(horizontal="center")
+        at += count
+    for number in (1, 2, 3):
+        for cell in page[number]:
+            cell.font = Font(bold=True)
+    for number, row in enumerate(sheet.rows, start=4):
+        for at, place in enumerate(row, start=1):
+            cell = page.cell(number, at, place.value if place.value is not None else _joined(place))
+            cell.font = Font(bold=place.strong)
+            if place.value is not None:
+                digits = len(place.text.split()[0].partition(".")[2])
+                cell.number_format = "0." + "0" * digits if digits else "0"
+    for number, line in enumerate(below(sheet), start=len(sheet.rows) + 5):
+        page.cell(number, 1, line)
+    page.freeze_panes = "C4"
+    for number, column in enumerate(sheet.columns, start=1):
+        widest = max((len(_joined(row[number - 1])) for row in sheet.rows), default=0)
+        page.column_dimensions[get_column_letter(number)].width = min(30, max(10, widest + 2, len(column.heading) + 2))
