@@ -93,8 +93,8 @@ def below(sheet: Sheet) -> list[str]:
 
 def to_rich(sheet: Sheet) -> RichTable:
     """For the terminal: the table alone, since what stands above and below may be wider."""
-    from rich.markup import escape
     from rich.table import Table as RichTable
+    from rich.text import Text  # not markup: a name is a name
 
     several = len({column.group for column in sheet.columns if column.group}) > 1
     firsts = [row[0].text for row in sheet.rows]
@@ -103,14 +103,13 @@ def to_rich(sheet: Sheet) -> RichTable:
     before = ""
     for column in sheet.columns:
         heading = f"{column.group if column.group != before else ''}\n{column.heading}" if several else column.whole
-        shown.add_column(escape(heading), justify="right" if column.numeric else "left", no_wrap=True)
+        shown.add_column(Text(heading), justify="right" if column.numeric else "left", no_wrap=True)
         before = column.group
     before = ""
     for row in sheet.rows:
-        texts = [escape(_joined(place)) for place in row]
-        texts = [f"[bold]{text}[/bold]" if place.strong else text for place, text in zip(row, texts, strict=True)]
+        texts = [Text(_joined(place), "bold" if place.strong else "") for place in row]
         if row[0].text == before:
-            texts[0] = ""
+            texts[0] = Text()
         elif before and sections:
             shown.add_section()
         before = row[0].text

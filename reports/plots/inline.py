@@ -19,7 +19,7 @@ def svg(figure: Any, name: str) -> str:
     import matplotlib as mpl
 
     made = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+    with mpl.rc_context({"svg.hashsalt": "stepbench", "svg.fonttype": "none"}):
         figure.savefig(made, format="svg", transparent=True, metadata={"Date": None})
     root = ElementTree.fromstring(made.getvalue())
     for parent in list(root.iter()):

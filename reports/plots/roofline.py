@@ -81,8 +81,10 @@ def draw(results: Sequence[Result]) -> Any:
             if p.achieved.low is not None and p.achieved.high is not None:
                 ax.plot([place, place], [p.achieved.low, p.achieved.high], color=look["color"], linewidth=1.2, solid_capstyle="butt")
             ax.plot(place, p.achieved.estimate, marker_of[p.result.cell.threads], markersize=5, **look)
+    named = networks(found)
+    figure.set_figheight(figure.get_figheight() + 0.07 * max(map(len, named.values())))
     for (ax,) in axes[: columns(len(axes))]:
-        for intensity, name in networks(found).items():
+        for intensity, name in named.items():
             leader = {"arrowstyle": "-", "color": INK, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 0}
             ends = {"xy": (place_of[intensity], 1), "xytext": (label_of[intensity], 1.05), "arrowprops": leader}
             coordinates = {"xycoords": ax.get_xaxis_transform(), "textcoords": ax.get_xaxis_transform()}
@@ -153,16 +155,18 @@ def _scales(ax: Any, low: float, high: float, bottom: float, top: float) -> None
 
 
 def _roofs(ax: Any, own: Sequence[Point], line: float) -> None:
-    """Each with its thread count at its right end, unless the next higher one's, `line` decades high, is in the way."""
+    """Each with its thread count at its right end, unless the next higher one, less than `line` decades above, is in the way."""
     left, right = ax.get_xlim()
     usual = {p.result.cell.precision for p in own} == {"float32"}
-    roofs = {(p.peak, p.bandwidth): p.result.cell for p in own}
+    roofs: dict[tuple[float, float], dict[str, None]] = {}
+    for p in own:
+        text = thread_count(p.result.cell.threads) + ("" if usual else f", {plain(p.result.cell.precision)}")
+        roofs.setdefault((p.peak, p.bandwidth), {})[text] = None
     lowest = math.inf
-    for (peak, bandwidth), cell in sorted(roofs.items(), reverse=True):
+    for (peak, bandwidth), texts in sorted(roofs.items(), reverse=True):
         ridge = min(max(peak / bandwidth, left), right)
         ax.plot([left, ridge, right], [min(peak, bandwidth * left), peak, peak], color=INK, linewidth=0.9, zorder=1)
         if math.log10(lowest / peak) >= line:
-            text = thread_count(cell.threads) + ("" if usual else f", {plain(cell.precision)}")
             above = {"xytext": (-3, 1), "textcoords": "offset points", "ha": "right", "va": "bottom"}
-            ax.annotate(text, (right, peak), fontsize=7.5, **above)
+            ax.annotate("; ".join(texts), (right, peak), fontsize=7.5, **above)
         lowest = peak

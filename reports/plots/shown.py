@@ -21,9 +21,9 @@ def numbered(results: Sequence[Result]) -> list[Result]:
 
 
 def plain(text: str, most: int = 40) -> str:
-    """On one line, printable, and at most so many characters."""
+    """On one line, printable, and at most so many characters: both ends, where it is longer."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    return line if len(line) <= most else line[: most - 1] + "…"
+    return line if len(line) <= most else line[: most // 2] + "…" + line[most // 2 + 1 - most :]
 
 
 def manners(results: Sequence[Result]) -> dict[Cell, tuple[str, ...]]:
@@ -58,7 +58,7 @@ def names(results: Sequence[Result]) -> dict[Cell, str]:
 
 def where(result: Result) -> str:
     """Workload and thread count, in words."""
-    return f"{plain(workload_title(result.cell.workload))}, {thread_count(result.cell.threads)}"
+    return f"{plain(workload_title(result.cell.workload), 24)}, {thread_count(result.cell.threads)}"
 
 
 def cells(count: int) -> str:

@@ -23,8 +23,8 @@ SPARE = ("#56B4E9", "#999933", "#AA4499", "#8C8C8C")
 dark, as white pages and dark ones."""
 
 MARKERS = "osD^vP*X<>"
-LINES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
-FILLS = ("full", "none", "left", "bottom")
+LINES: tuple[Any, ...] = ("solid", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (7, 1)), (0, (4, 1, 1, 1, 1, 1)))
+FILLS = ("full", "none", "left", "bottom", "right", "top")
 SMALL = 8.5
 """Points, of text that explains."""
 

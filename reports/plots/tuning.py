@@ -1,14 +1,14 @@
-"""What a variant gains: how many times as fast it is as the default, with 95 % intervals, from the turns that both took.
+"""What a variant gains: how many times as fast it is as the default, from the turns that both took.
 
-A panel for each workload, a dot for each framework and thread count. A dot is filled where the interval excludes 1, hollow where no
-difference is shown. (Each interval is for itself: of twenty variants that gain nothing, one excludes 1 by chance.)
+A panel for each workload, a dot for each framework and thread count, with its interval at the level at which all of them are decided
+together (harness.comparison). A dot is filled where the interval excludes 1, hollow where no difference is shown.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+from harness.comparison import Comparison, compare
 from harness.records import Result
-from harness.statistics import CONFIDENCE
 from reports.contests import contrast, trusted
 from reports.plots.rows import Dot, dots
 from reports.plots.shown import names, where
@@ -57,13 +57,16 @@ def gains(results: Sequence[Result]) -> list[Dot]:
     for r in results:
         rivals.setdefault(r.cell.contest, []).append(r)
     default = {r.cell: r for r in results if r.cell.variant == "default" and trusted(r)}
-    found = []
-    for r in results:
-        usual = default.get(r.cell._replace(variant="default"))
-        if usual is not None and usual is not r and trusted(r):
-            gain = contrast(usual, r, rivals[r.cell.contest]).interval(CONFIDENCE)
-            shown = gain.low is not None and gain.high is not None and not gain.low <= 1 <= gain.high
-            found.append(Dot(r, gain.estimate, gain.low, gain.high, filled=shown))
-    if not found:
+    tuned = [r for r in results if r.cell.variant != "default" and trusted(r) and r.cell._replace(variant="default") in default]
+    if not tuned:
         raise ValueError("tuning needs default and tuned variants of the same cell")
-    return found
+    decided = compare([contrast(default[r.cell._replace(variant="default")], r, rivals[r.cell.contest]) for r in tuned])
+    return [
+        Dot(r, found.ratio.estimate, found.ratio.low, found.ratio.high, filled=_shown(found))
+        for r, found in zip(tuned, decided, strict=True)
+    ]
+
+
+def _shown(found: Comparison) -> bool:
+    low, high = found.ratio.low, found.ratio.high
+    return low is not None and high is not None and not low <= 1 <= high

@@ -192,7 +192,7 @@ def test_a_cell_that_is_never_steady(machine, deaf, variant):
     assert [entry.number == "-" for _, _, (entry,) in made.rows] == [True, False]
     from reports import plots
 
-    assert plots.steps(odd).axes[0].get_title() == "round 1: never steady"
+    assert plots.steps.draw([odd]).axes[0].get_title() == "round 1: never steady"
 
 
 def test_a_cell_that_takes_another_time_in_every_process(machine, deaf):
