@@ -20,8 +20,8 @@ LAST_RUN = 2**31 - 1
 
 COMPARE_EXIT_CODES = """
 \b
-Exit codes: 0 B is nowhere slower than A: faster, or a tie; 1 B is slower somewhere; 2 bad input, or nothing can be compared;
-3 nothing is slower, but somewhere that could not be told.
+Exit codes: 0 B is nowhere slower than A: it is faster, or ties; 1 B is slower somewhere;
+2 bad input, or nothing can be compared; 3 nothing is slower, but somewhere that could not be told.
 """
 CHOOSE_EXIT_CODES = "Exit codes: 0 done; 2 bad input, or nothing like that was measured."
 
@@ -87,7 +87,7 @@ def _source(location: str | None, typed: str, known: dict[tuple[str, int], Sourc
             theirs = published(open_store(location), typed)
         except StoreProblem as problem:
             raise click.UsageError(f"{typed!r} is no run's number, no store's file, and no published table: {problem}") from None
-        return Source(f"{theirs.name} (published)", published=theirs)
+        return known.setdefault((theirs.name, 0), Source(f"{theirs.name} (published)", published=theirs))
     if number and int(number) > LAST_RUN:
         raise click.UsageError(f"no run has the number {number}")
     if file:
@@ -120,6 +120,7 @@ def choose(like: str, threads: int | None, infer: bool, number: int | None, styl
     stepbench choose --like lstm --threads 4
     stepbench choose --like alexnet --infer -o choice.html
     """
+    from reports import advice
     from reports import choose as choosing
     from reports.sides import Refused
 
@@ -128,4 +129,4 @@ def choose(like: str, threads: int | None, infer: bool, number: int | None, styl
         choice = choosing.choose(found.results, like, threads, "infer" if infer else "train", found.machine)
     except Refused as problem:
         raise click.UsageError(str(problem)) from None
-    give(Answer(lambda: [choosing.sheet(choice)], lambda: choosing.objects(choice), lambda: choosing.to_frame(choice)), style, output)
+    give(Answer(lambda: advice.sheets(choice), lambda: advice.objects(choice), lambda: advice.to_frame(choice)), style, output)

@@ -19,8 +19,10 @@ CSV has the same in columns such as a.seconds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import frameworks
@@ -78,8 +80,20 @@ class Pair:
 def in_words(found: Comparison) -> str:
     """A verdict, and what would have shown where nothing has."""
     if found.verdict == "INCONCLUSIVE":
-        return "one round: nothing is shown" if found.p is None else f"not told apart ({percent(found.smallest_effect)} would show)"
+        return "not shown by one round" if found.p is None else f"not told apart ({percent(found.smallest_effect)} would show)"
     return {"FASTER": "faster", "SLOWER": "slower", "EQUIVALENT": f"tie (within {100 * MARGIN:.0f} %)"}[found.verdict]
+
+
+def times(value: float) -> str:
+    """A ratio with two decimals, or three digits."""
+    return f"{value:.2f}" if value >= 0.1 else seconds(value)
+
+
+def ends(ratio: Estimate | None) -> str:
+    """Its interval; a dash where there is none."""
+    if ratio is None or ratio.low is None or ratio.high is None:
+        return "-"
+    return span(ratio) if ratio.low >= 0.1 else f"{times(ratio.low)}-{times(ratio.high)}x"
 
 
 @dataclass(frozen=True)
@@ -99,10 +113,15 @@ class Compared:
 
     def where(self, timed: Timed) -> str:
         """What a pair's cells have in common beside the workload, in words."""
-        sizes = {p.a.cell.mini_batch for p in self.pairs if p.a.cell.workload == timed.cell.workload}
         usual = {"variant": "default", "device": "cpu", "precision": "float32", "mode": "train"}
         said = [f for f in Cell._fields[1:] if f not in self.match.differ and getattr(timed.cell, f) != usual.get(f)]
-        return ", ".join(filter(None, (timed.named(f) for f in said if f != "mini_batch" or len(sizes) > 1)))
+        return ", ".join(filter(None, (timed.named(f) for f in said if f != "mini_batch" or timed.cell.workload in self._in_sizes)))
+
+    @cached_property
+    def _in_sizes(self) -> set[str]:
+        """Workloads that were measured with several mini-batches."""
+        sizes = {(p.a.cell.workload, p.a.cell.mini_batch) for p in self.pairs}
+        return {workload for workload, count in Counter(workload for workload, _ in sizes).items() if count > 1}
 
     def what(self, timed: Timed) -> str:
         """The same with the workload."""
@@ -157,7 +176,7 @@ def _contrast(pair: Pair) -> Contrast:
     assert x
     assert y
     if pair.paired:
-        return contrast(y, x, [r for r in pair.a.source.results if r.standing and r.cell.contest == x.cell.contest])
+        return contrast(y, x, pair.a.source.rivals[x.cell.contest])
     return over_rounds(y.seconds_by_round) - over_rounds(x.seconds_by_round)
 
 
@@ -168,9 +187,9 @@ def summary(found: Compared) -> str:
         return f"{b} against {a}, {len(found.pairs)} pairs: " + ", ".join(filter(None, (_counted(found, *kind) for kind in KINDS)))
     (pair,) = found.pairs
     assert pair.ratio
-    interval, where = f" ({span(pair.ratio)})" if pair.ratio.low is not None else "", found.where(pair.a)
+    within, where = f" ({ends(pair.ratio)})" if pair.ratio.low is not None else "", found.where(pair.a)
     takes, on = "take" if found.match.differ == {"threads"} else "takes", pair.a.named("workload") + (f" with {where}" if where else "")
-    return f"{b} {takes} {pair.ratio.estimate:.2f}x{interval} as long as {a} on {on}: {pair.words}"
+    return f"{b} {takes} {times(pair.ratio.estimate)}x{within} as long as {a} on {on}: {pair.words}"
 
 
 KINDS: tuple[tuple[Word, str], ...] = (
@@ -186,8 +205,8 @@ KINDS: tuple[tuple[Word, str], ...] = (
 def _counted(found: Compared, verdict: Word, words: str) -> str:
     own = [p for p in found.pairs if p.verdict == verdict]
     ratios = sorted(p.ratio.estimate for p in own if p.ratio and p.shown)
-    ends = dict.fromkeys(f"{end:.2f}x" for end in ratios[:1] + ratios[-1:])
-    return f"{words} {len(own)}" + (f" ({' to '.join(ends)})" if ends else "") if own else ""
+    extremes = dict.fromkeys(f"{times(end)}x" for end in ratios[:1] + ratios[-1:])
+    return f"{words} {len(own)}" + (f" ({' to '.join(extremes)})" if extremes else "") if own else ""
 
 
 def facts(found: Compared) -> list[str]:
@@ -199,11 +218,13 @@ def facts(found: Compared) -> list[str]:
         return lines
     then, now = _machine(a.run.host), _machine(b.run.host)
     differing = [f"{what}: {then[what]} ({a.name}), {now[what]} ({b.name})" for what in then if then[what] != now[what]]
-    differing += dict.fromkeys(line for p in found.pairs if p.b and (line := _packages(p.a, p.b)))
+    packages = dict.fromkeys(_packages(p.a, p.b) for p in found.pairs if p.b and p.a.cell.framework == p.b.cell.framework)
+    alike = "machine, kernel, governor and packages" if list(packages) == [""] else "machine, kernel and governor"
     return [
-        f"Different runs, {a.name} of {_when(a.run)} and {b.name} of {_when(b.run)}: whatever else changed between them"
-        " is in the ratios, and not in their intervals",
-        *(differing or ["Machine, kernel, governor and packages are the same in both"]),
+        f"Different runs, {a.name} of {_when(a.run)} and {b.name} of {_when(b.run)}: whatever else changed between them is in the ratios,"
+        " and not in their intervals",
+        *(differing or [f"Both have the same {alike}"]),
+        *filter(None, packages),
     ]
 
 
@@ -220,8 +241,8 @@ def _machine(facts_: dict[str, Any]) -> dict[str, str]:
 
 
 def _packages(x: Timed, y: Timed) -> str:
-    """Which packages of a framework are of another version."""
-    if x.result is None or y.result is None or x.cell.framework != y.cell.framework:
+    """Which packages of their framework are of another version; empty if none is."""
+    if x.result is None or y.result is None:
         return ""
     module = frameworks.discover().get(x.cell.framework)
     first = ("Python", *(module.framework.distributions if module else ()), "numpy")
@@ -242,10 +263,9 @@ def sheet(found: Compared) -> Sheet:
     notes, rows, (a, b) = Footnotes(), [], found.match.names
     for p in found.pairs:
         numbers = number(p.a, p.verdict == "SLOWER", notes), number(p.b, p.verdict == "FASTER", notes)
-        ratio = Place(f"{p.ratio.estimate:.2f}", p.ratio.estimate) if p.ratio else Place("-")
-        interval = Place(span(p.ratio) if p.ratio and p.ratio.low is not None else "-")
+        ratio = Place(times(p.ratio.estimate), p.ratio.estimate) if p.ratio else Place("-")
         verdict = Place(p.words, strong=p.shown, notes=(notes.number(p.reason),) if p.reason else ())
-        rows.append((Place(p.a.named("workload")), Place(found.where(p.a)), *numbers, ratio, interval, verdict))
+        rows.append((Place(p.a.named("workload")), Place(found.where(p.a)), *numbers, ratio, Place(ends(p.ratio)), verdict))
     short = f"{b} / {a}"
     texts = ("workload", "with"), (f"{a}, s", f"{b}, s", short if len(short) <= LONG else "ratio", "interval"), ("verdict",)
     columns = tuple(Column(text, numeric=kind == 1) for kind, own in enumerate(texts) for text in own)
@@ -347,7 +367,7 @@ def draw(found: Compared) -> Any:
         low, high = max(min(ends), min(values) / 2), min(max(ends), max(values) * 2)  # of few rounds they go on
         ax.set_xscale("log")
         ax.set_xlim(low / 1.04, high * 1.04)
-        ax.xaxis.set_major_locator(MaxNLocator(6) if high < 3 * low else LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]) if high < 3 * low else LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_yticks(range(len(found.pairs)), [plain(found.what(p.a), 60) for p in found.pairs])
@@ -355,8 +375,9 @@ def draw(found: Compared) -> Any:
         ax.grid(axis="y", visible=False)
         ax.tick_params(color=INK, labelcolor=INK)
         a, b = map(plain, found.match.names)
-        ax.set_xlabel(f"how many times as long {b} takes as {a}")
+        ax.set_xlabel(f"times as long as {a}")
         ax.set_title(f"← {b} faster", loc="left", fontsize=SMALL)
         ax.set_title(f"{a} faster →", loc="right", fontsize=SMALL)
-        legend(figure, [key("a difference is shown", marker="o"), key("not shown", marker="o", fillstyle="none")])
+        within = key(f"within {100 * MARGIN:.0f} %", marker="s", markersize=9, alpha=0.1)
+        legend(figure, [key("a difference is shown", marker="o"), key("none is shown", marker="o", fillstyle="none"), within])
     return figure

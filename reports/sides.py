@@ -19,6 +19,7 @@ from harness.store import Run
 from reports.contests import trusted
 from reports.naming import thread_count, workload_title
 from reports.published import Figure, Published
+from reports.sheet import printable
 
 WORK = ("workload", "mini_batch", "precision", "mode")
 """Cells that differ in one of these do other work: they are never compared, and the difference is said."""
@@ -26,6 +27,9 @@ WORK = ("workload", "mini_batch", "precision", "mode")
 
 class Refused(ValueError):
     """What cannot be compared; the text says why, in one line."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(printable(text))
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +46,15 @@ class Source:
     def cells(self) -> list[Timed]:
         """All that it holds."""
         return [_published(self, f) for f in self.published.figures] if self.published else [_measured(self, r) for r in self.results]
+
+    @cached_property
+    def rivals(self) -> dict[Cell, list[Result]]:
+        """Those that took turns with each other and have rounds that stand, by what they have in common."""
+        found: dict[Cell, list[Result]] = {}
+        for r in self.results:
+            if r.standing:
+                found.setdefault(r.cell.contest, []).append(r)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,10 +94,15 @@ class Timed:
         return titled or self.part(field).lower() == typed.lower()
 
 
-def _measured(source: Source, result: Result) -> Timed:
+def why(result: Result) -> str:
+    """Why it has no number; empty if it has one."""
     if trusted(result):
-        return Timed(source, result.cell, estimate(result.seconds_by_round), result=result)
-    return Timed(source, result.cell, None, result.status + (f": {result.reason}" if result.reason else ""), result)
+        return ""
+    return "no round that stands" if result.status == "ok" else result.status + (f": {result.reason}" if result.reason else "")
+
+
+def _measured(source: Source, result: Result) -> Timed:
+    return Timed(source, result.cell, estimate(result.seconds_by_round) if trusted(result) else None, why(result), result)
 
 
 def _published(source: Source, figure: Figure) -> Timed:
@@ -105,18 +123,20 @@ class Side:
 
 def side(text: str, source: Source, workloads: Sequence[str] = ()) -> Side:
     """From the parts that a user typed, and the workloads that were asked for. Raises Refused for what the source has not."""
-    cells = [t for t in source.cells if not workloads or any(t.answers(name, "workload") for name in workloads)]
+    everything = _values(source.cells)
+    asked = frozenset(v for v, t in everything["workload"].items() if any(t.answers(name, "workload") for name in workloads))
+    cells = _having(source.cells, {"workload": asked}) if workloads else source.cells
     if not cells:
-        raise Refused(f"{source.name} has no {', '.join(workloads) or 'cell'}: it has {_listed(source.cells, ['workload'])}")
-    parts: dict[str, frozenset[Any]] = {}
+        raise Refused(f"{source.name} has no {', '.join(workloads) or 'cell'}: it has {_listed(everything, ['workload'])}")
+    there, parts = _values(cells), dict[str, frozenset[Any]]()
     for typed in filter(None, (word.strip() for word in text.split("/"))):
-        fields = [f for f in Cell._fields if any(t.answers(typed, f) for t in cells)]
-        if len(fields) != 1:
-            wrong = f"{source.name} has no {typed!r}: it has {_listed(cells, Cell._fields)}"
-            raise Refused(f"{typed!r} can be a {' or a '.join(fields)} of {source.name}: name other parts" if fields else wrong)
-        if fields[0] in parts:
-            raise Refused(f"{text!r} names a {fields[0].replace('_', '-')} twice: a cell has one")
-        parts[fields[0]] = frozenset(getattr(t.cell, fields[0]) for t in cells if t.answers(typed, fields[0]))
+        meant = {f: values for f in Cell._fields if (values := frozenset(v for v, t in there[f].items() if t.answers(typed, f)))}
+        if len(meant) != 1:
+            wrong = f"{source.name} has no {typed!r}: it has {_listed(there, Cell._fields)}"
+            raise Refused(f"{typed!r} can be a {' or a '.join(meant)} of {source.name}: name other parts" if meant else wrong)
+        if twice := meant.keys() & parts.keys():
+            raise Refused(f"{text!r} names a {''.join(twice).replace('_', '-')} twice: a cell has one")
+        parts |= meant
     found = _having(cells, parts)
     if not found:
         raise Refused(f"no cell of {source.name} is {text}: name fewer parts")
@@ -127,8 +147,17 @@ def _having(cells: Iterable[Timed], parts: dict[str, frozenset[Any]]) -> list[Ti
     return [t for t in cells if all(getattr(t.cell, field) in values for field, values in parts.items())]
 
 
-def _listed(cells: Sequence[Timed], fields: Sequence[str]) -> str:
-    return ", ".join(filter(None, list(dict.fromkeys(t.part(f) for f in fields for t in cells))[:40])) or "nothing"
+def _values(cells: Iterable[Timed]) -> dict[str, dict[Any, Timed]]:
+    """By field: each value, and a cell that has it."""
+    found: dict[str, dict[Any, Timed]] = {f: {} for f in Cell._fields}
+    for t in cells:
+        for field, value in t.cell._asdict().items():
+            found[field].setdefault(value, t)
+    return found
+
+
+def _listed(values: dict[str, dict[Any, Timed]], fields: Sequence[str]) -> str:
+    return ", ".join(filter(None, [t.part(f) for f in fields for t in values[f].values()][:40])) or "nothing"
 
 
 @dataclass(frozen=True)
@@ -188,6 +217,8 @@ def _opposed(a: Side, b: Side) -> tuple[set[str], list[Timed], list[Timed]]:
             differ.add(field)
     if bool(a.source.published) != bool(b.source.published):
         differ |= {"framework", "variant", "device"}  # others' names, and others' machines
+    if all(t.cell.threads == 0 for t in mine) != all(t.cell.threads == 0 for t in theirs):  # a published GPU
+        differ.add("threads")
     return differ, mine, theirs
 
 
