@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas
 
-    from harness.stored import Stored
     from reports.sheet import Sheet
+    from reports.stored import Stored
 
 
 def load(run: int | None = None, store: str | None = None) -> Loaded:
     """A run of a store, the last of the user's own by default. Raises harness.store.StoreProblem where there is none."""
-    from harness.stored import stored
+    from reports.stored import stored
 
     return Loaded(stored(store, run))
 

@@ -9,8 +9,8 @@ import pytest
 
 from frameworks import Cell
 from harness import calibration
-from harness.calibrating import in_words
 from harness.calibration import COPIES, SLOWDOWNS, Calibration, Rate, Recording, Runs, Trace, calibrate
+from harness.cli.calibrating import in_words
 from harness.comparison import of_rounds, shortfall, squeeze, would_find
 from harness.statistics import of_logs
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import workloads
 from frameworks import Cell
-from harness.choosing import choose as command
+from harness.cli.choosing import choose as command
 from harness.records import PROTOCOL, Check, Conditions, Proof, Result, Round, Turn
 from harness.statistics import Contrast
 from harness.store import Store

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from frameworks import Cell
-from harness.choosing import compare as command
+from harness.cli.choosing import compare as command
 from harness.records import PROTOCOL, Check, Conditions, Limits, Proof, Result, Round, Turn
 from harness.statistics import of_logs, over_rounds
 from harness.store import Run, Store, StoreProblem

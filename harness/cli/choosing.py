@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.options import MOST, names, output_option, store_option, workload_names
-from harness.output import Answer, format_options, give
-from harness.stored import open_store, published, stored
+from harness.cli.options import MOST, names, output_option, store_option, workload_names
+from harness.cli.output import Answer, format_options, give
 
 if TYPE_CHECKING:
     from reports.sides import Source
@@ -77,6 +76,7 @@ def _source(location: str | None, typed: str, known: dict[tuple[str, int], Sourc
     not loaded. Raises StoreProblem."""
     from harness.store import StoreProblem
     from reports.sides import Source
+    from reports.stored import imported, open_store, stored
 
     def is_store(text: str) -> bool:
         return "://" in text or Path(text).expanduser().is_file()
@@ -84,7 +84,7 @@ def _source(location: str | None, typed: str, known: dict[tuple[str, int], Sourc
     file, _, number = ("", "", typed) if typed.isdecimal() else (typed, "", "") if is_store(typed) else typed.rpartition(":")
     if typed and not number.isdecimal() and not is_store(file):
         try:
-            theirs = published(open_store(location), typed)
+            theirs = imported(open_store(location), typed)
         except StoreProblem as problem:
             raise click.UsageError(f"{typed!r} is no run's number, no store's file, and no published table: {problem}") from None
         return known.setdefault((theirs.name, 0), Source(f"{theirs.name} (published)", published=theirs))
@@ -123,6 +123,7 @@ def choose(like: str, threads: int | None, infer: bool, number: int | None, styl
     from reports import advice
     from reports import choose as choosing
     from reports.sides import Refused
+    from reports.stored import stored
 
     found = stored(location, number)
     try:

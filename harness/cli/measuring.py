@@ -1,45 +1,22 @@
-"""The command line. It sits on top of everything; heavy imports wait until a command needs them, so that help is quick."""
+"""The command `stepbench run`: measure, store, print the table."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from harness import progress
-from harness.calibrating import calibrate
-from harness.checking import check
-from harness.inventory import env, list_all, show_host
-from harness.options import MOST, counts, duration, names, refuse_others_than, selection, store_option
-from harness.output import BAD_INPUT, EXIT_CODES, INTERRUPTED, NOT_ALL_OK, print_json, print_sheet
-from harness.reporting import import_published, plot, report, show, show_table
-from harness.reproducing import reproduce
-from harness.stored import machine_line, open_store
+from harness.cli import progress
+from harness.cli.options import MOST, counts, duration, names, refuse_others_than, selection, store_option
+from harness.cli.output import EXIT_CODES, NOT_ALL_OK, print_json, print_sheet
 
 if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.records import Result
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
-@click.version_option(package_name="stepbench", prog_name="stepbench")
-def cli() -> None:
-    """Time one training step of the same networks in every deep-learning framework.
-
-    Every cell is proven to be the same work before it is timed, and every number carries an interval.
-
-    \b
-    stepbench run                       the quick suite: a table in 10 to 25 minutes
-    stepbench run -w lstm-32 -t 1,2     one network, two thread counts, all frameworks
-    stepbench table --format markdown   the last run's table again
-    stepbench check                     proof of equal work alone, for everything
-    """
-
-
-@cli.command(epilog=EXIT_CODES)
+@click.command(epilog=EXIT_CODES)
 @selection
 @click.option("--suite", default=None, shell_complete=names("suite"), help="tiny, quick or paper (see `stepbench list`).  [default: quick]")
 @click.option("-t", "--threads", multiple=True, callback=counts, help="Thread counts, for example 1,2,4.")
@@ -81,6 +58,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     from harness.records import PROTOCOL  # and before what takes its time to import
     from harness.session import execute
     from reports import table
+    from reports.stored import machine_line, open_store
 
     with machine_to_ourselves(wait, progress.say):
         store = open_store(location, create=not resume)
@@ -187,69 +165,8 @@ def _announce(plan: Plan, seconds: float) -> str:
     )
 
 
-for command in (show_table, report, plot, show, reproduce, import_published, check, calibrate, list_all, show_host, env):
-    cli.add_command(command)
-
-
-@cli.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print a completion script; for bash: eval "$(stepbench completion bash)"."""
-    from click.shell_completion import get_completion_class
-
-    kind = get_completion_class(shell)
-    assert kind is not None
-    click.echo(kind(cli, {}, "stepbench", "_STEPBENCH_COMPLETE").source())
-
-
 def _exit(found: list[Result]) -> NoReturn:
     def fine(result: Result) -> bool:
         return result.status == "ok" or (result.status == "unsupported" and not result.reason.startswith("no environment"))
 
     sys.exit(0 if all(map(fine, found)) else NOT_ALL_OK)
-
-
-def main() -> NoReturn:
-    """The entry point: every problem that is not a bug becomes one line and an exit code."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
-            signal.signal(ending, signal.default_int_handler)  # as Ctrl-C: workers are ended, what was stored stays
-    try:
-        cli.main(standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as done:
-        code = done.exit_code
-    except click.ClickException as problem:
-        code = _complain(problem.format_message())
-    except (KeyboardInterrupt, click.Abort):
-        click.echo(
-            "stepbench: interrupted; what was stored stays. A run that had begun goes on with: stepbench run --resume,"
-            " and what a calibration had recorded is told by: stepbench calibrate --again",
-            err=True,
-        )
-        code = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except Exception as problem:
-        if not _expected(problem):
-            raise
-        code = _complain(str(problem))
-    sys.exit(code)
-
-
-def _expected(problem: Exception) -> bool:
-    """Whether it is a problem that its text explains, and no bug."""
-    from harness.environments import EnvironmentProblem
-    from harness.lock import Busy
-    from harness.plan import BadRequest
-    from harness.records import Damaged
-    from harness.store import StoreProblem
-    from workloads.files import BadFile
-
-    return isinstance(problem, EnvironmentProblem | BadFile | BadRequest | Busy | Damaged | StoreProblem | OSError)
-
-
-def _complain(text: str) -> int:
-    click.echo(f"stepbench: {' '.join(text.split())}", err=True)
-    return BAD_INPUT

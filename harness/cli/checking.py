@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from harness import progress
-from harness.options import MOST, output_option, selection
-from harness.output import EXIT_CODES, NOT_ALL_OK, print_json, print_rich
+from harness.cli import progress
+from harness.cli.options import MOST, output_option, selection
+from harness.cli.output import EXIT_CODES, NOT_ALL_OK, print_json, print_rich
 
 
 @click.command(epilog=EXIT_CODES)

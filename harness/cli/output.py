@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.options import output_option
+from harness.cli.options import output_option
 
 if TYPE_CHECKING:
     import pandas

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness import progress
-from harness.options import store_option
-from harness.output import INTERRUPTED, NOT_ALL_OK, print_sheet
-from harness.reporting import run_option
-from harness.stored import stored
+from harness.cli import progress
+from harness.cli.options import store_option
+from harness.cli.output import INTERRUPTED, NOT_ALL_OK, print_sheet
+from harness.cli.reporting import run_option
 
 if TYPE_CHECKING:
     from harness.environments import Environment
@@ -41,6 +40,7 @@ def reproduce(cell: str, number: int | None, rounds: int | None, wait: bool, loc
     from harness.plan import BadRequest, Plan
     from harness.session import execute
     from reports import again
+    from reports.stored import stored
 
     then = stored(location, number)
     before = then.one(cell)

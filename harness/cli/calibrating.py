@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness import progress
-from harness.options import MOST, duration, framework_names, names, output_option, refuse_others_than, store_option, workload_names
-from harness.output import EXIT_CODES
+from harness.cli import progress
+from harness.cli.options import MOST, duration, framework_names, names, output_option, refuse_others_than, store_option, workload_names
+from harness.cli.output import EXIT_CODES
 
 if TYPE_CHECKING:
     from harness.calibration import Calibration, Rate, Recording

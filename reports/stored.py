@@ -1,24 +1,20 @@
-"""What the commands that look back read: a run of a store, and what is to be said of its machine."""
+"""What is looked back at: a run of a store, and what is to be said of its machine; a published table that was imported."""
 
-from __future__ import annotations
-
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import click
-
-if TYPE_CHECKING:
-    from harness.records import Result
-    from harness.store import Run, Store
-    from reports.published import Published
+from harness import host
+from harness.plan import BadRequest
+from harness.records import Result
+from harness.store import Run, Store, default_location
+from reports import published, table
+from workloads import files
 
 
 def open_store(location: str | None, create: bool = False) -> Store:
     """The store that was asked for, or the user's own. Raises StoreProblem."""
-    from harness.store import Store, default_location
-
     if location == "":
-        raise click.UsageError("--store is empty: name a file, or leave it out")
+        raise BadRequest("--store is empty: name a file, or leave it out")
     return Store(default_location() if location is None else location, create)
 
 
@@ -32,11 +28,11 @@ class Stored:
     machine: str
 
     def one(self, cell: str) -> Result:
-        """The one result that a key, or any parts of one, fit."""
+        """The one result that a key, or any parts of one, fit. Raises BadRequest."""
         fitting = self.fitting(cell)
         if len(fitting) != 1:
             several = ", ".join(r.cell.key for r in (fitting or self.results)[:12])
-            raise click.UsageError(f"{len(fitting)} cells fit {cell!r}: name one of {several}")
+            raise BadRequest(f"{len(fitting)} cells fit {cell!r}: name one of {several}")
         return fitting[0]
 
     def fitting(self, cell: str) -> list[Result]:
@@ -48,10 +44,6 @@ class Stored:
 def stored(location: str | None, number: int | None) -> Stored:
     """A run of a store, the last by default; workloads and frameworks of the user's own are known again if their files are still
     there. Raises StoreProblem."""
-    from contextlib import suppress
-
-    from workloads import files
-
     store = open_store(location)
     run = store.run(number)
     for path in run.plan.get("files", ()):
@@ -62,14 +54,9 @@ def stored(location: str | None, number: int | None) -> Stored:
 
 def machine_line(store: Store, run: Run) -> str:
     """Where a run was measured, and what that machine can see."""
-    from harness import host
-    from reports import table
-
     return table.machine(run.host, store.calibration(host.machine(run.host), run.protocol, with_rates=True))
 
 
-def published(store: Store, name: str) -> Published:
+def imported(store: Store, name: str) -> published.Published:
     """A published table that was imported. Raises StoreProblem."""
-    from reports.published import stored
-
-    return stored(store.published(name))
+    return published.stored(store.published(name))

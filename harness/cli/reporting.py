@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.options import output_option, store_option
-from harness.output import Answer, format_options, give
-from harness.stored import open_store, published, stored
+from harness.cli.options import output_option, store_option
+from harness.cli.output import Answer, format_options, give
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,14 +35,15 @@ def show_table(number: int | None, against: str | None, theirs: str | None, styl
     stepbench table --published dlbench-2016     after stepbench import dlbench-2016.csv
     """
     from reports import table, then
+    from reports.stored import imported, open_store, stored
 
     if theirs is not None:
         if against is not None or number is not None:
             raise click.UsageError("--published shows these figures alone: leave out --run and --against, or use --against")
-        imported = published(open_store(location), theirs)
-        return give(_answer([], [imported], lambda: [table.sheet(table.make([], published=[imported]))]), style, output)
+        figures = imported(open_store(location), theirs)
+        return give(_answer([], [figures], lambda: [table.sheet(table.make([], published=[figures]))]), style, output)
     found = stored(location, number)
-    others = [published(found.store, against)] if against is not None else []
+    others = [imported(found.store, against)] if against is not None else []
     return give(
         _answer(
             found.results,
@@ -84,6 +84,7 @@ def _answer(results: Sequence[Result], others: Sequence[Published], sheets: obje
 def plot(kind: str, cell: str | None, output: str, number: int | None, location: str | None) -> None:
     """Draw a stored run, or of it what fits CELL: a key, or parts of one, such as lstm-32/2t."""
     from reports import plots
+    from reports.stored import stored
 
     if kind not in plots.KINDS:
         raise click.UsageError(f"unknown picture {kind!r}: choose from {', '.join(plots.KINDS)}")
@@ -116,9 +117,10 @@ def report(output: str, number: int | None, against: tuple[str, ...], location: 
     from pathlib import Path
 
     from reports import page
+    from reports.stored import imported, stored
 
     found = stored(location, number)
-    theirs = [published(found.store, name) for name in against]
+    theirs = [imported(found.store, name) for name in against]
     text = page.make(found.results, found.machine, found.run.host, found.run.id, found.run.started_at, theirs)
     Path(output).write_text(text, encoding="utf-8")
     click.echo(output)
@@ -138,6 +140,7 @@ def show(cell: str, number: int | None, as_json: bool, location: str | None) -> 
 
     from harness.records import plain
     from reports import record
+    from reports.stored import stored
 
     found = stored(location, number).one(cell)
     if as_json:
@@ -168,6 +171,7 @@ def import_published(file: str, name: str | None, source: str | None, location: 
     from dataclasses import asdict
 
     from reports.published import BadTable, read
+    from reports.stored import open_store
 
     try:
         found = read(file, name, source)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from harness.options import names
+from harness.cli.options import names
 
 
 @click.command("list")

@@ -1,0 +1,112 @@
+"""The command line. It sits on top of everything; heavy imports wait until a command needs them, so that help is quick."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import NoReturn
+
+import click
+
+from harness.cli.calibrating import calibrate
+from harness.cli.checking import check
+from harness.cli.choosing import choose, compare
+from harness.cli.inventory import env, list_all, show_host
+from harness.cli.measuring import run
+from harness.cli.output import BAD_INPUT, EXIT_CODES, INTERRUPTED
+from harness.cli.reporting import import_published, plot, report, show, show_table
+from harness.cli.reproducing import reproduce
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
+@click.version_option(package_name="stepbench", prog_name="stepbench")
+def cli() -> None:
+    """Time one training step of the same networks in every deep-learning framework.
+
+    Every cell is proven to be the same work before it is timed, and every number carries an interval.
+
+    \b
+    stepbench run                       the quick suite: a table in 10 to 25 minutes
+    stepbench run -w lstm-32 -t 1,2     one network, two thread counts, all frameworks
+    stepbench table --format markdown   the last run's table again
+    stepbench report                    a page to send: verdicts, table, pictures
+    stepbench choose --like lstm        which framework, with reasons
+    stepbench check                     proof of equal work alone, for everything
+    """
+
+
+for command in (
+    run,
+    show_table,
+    report,
+    plot,
+    compare,
+    choose,
+    show,
+    reproduce,
+    import_published,
+    check,
+    calibrate,
+    list_all,
+    show_host,
+    env,
+):
+    cli.add_command(command)
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a completion script; for bash: eval "$(stepbench completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "stepbench", "_STEPBENCH_COMPLETE").source())
+
+
+def main() -> NoReturn:
+    """The entry point: every problem that is not a bug becomes one line and an exit code."""
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
+            signal.signal(ending, signal.default_int_handler)  # as Ctrl-C: workers are ended, what was stored stays
+    try:
+        cli.main(standalone_mode=False)
+        code = 0
+    except click.exceptions.Exit as done:
+        code = done.exit_code
+    except click.ClickException as problem:
+        code = _complain(problem.format_message())
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(
+            "stepbench: interrupted; what was stored stays. A run that had begun goes on with: stepbench run --resume,"
+            " and what a calibration had recorded is told by: stepbench calibrate --again",
+            err=True,
+        )
+        code = INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as problem:
+        if not _expected(problem):
+            raise
+        code = _complain(str(problem))
+    sys.exit(code)
+
+
+def _expected(problem: Exception) -> bool:
+    """Whether it is a problem that its text explains, and no bug."""
+    from harness.environments import EnvironmentProblem
+    from harness.lock import Busy
+    from harness.plan import BadRequest
+    from harness.records import Damaged
+    from harness.store import StoreProblem
+    from workloads.files import BadFile
+
+    return isinstance(problem, EnvironmentProblem | BadFile | BadRequest | Busy | Damaged | StoreProblem | OSError)
+
+
+def _complain(text: str) -> int:
+    click.echo(f"stepbench: {' '.join(text.split())}", err=True)
+    return BAD_INPUT
