@@ -31,9 +31,9 @@ from harness.records import Result
 from harness.statistics import Contrast, Estimate, estimate
 from reports.cells import ONE_ROUND, marks
 from reports.choose import Candidate, Choice, command, joined, titles, work
-from reports.compare import ends, in_words, interval, times
+from reports.compare import in_words, interval
 from reports.contests import trusted
-from reports.naming import percent, seconds, span, thread_count, workload_title
+from reports.naming import ends, percent, seconds, span, thread_count, times, workload_title
 from reports.sheet import Column, Place, Sheet
 from reports.table import Footnotes
 

@@ -33,7 +33,7 @@ from harness.statistics import Contrast, Estimate, over_rounds
 from harness.store import Run
 from reports.cells import ONE_ROUND, marks
 from reports.contests import contrast
-from reports.naming import percent, seconds, span
+from reports.naming import ends, percent, seconds, times
 from reports.sheet import Column, Place, Sheet
 from reports.sides import WORK, Match, Refused, Side, Source, Timed, match
 from reports.table import Footnotes
@@ -82,18 +82,6 @@ def in_words(found: Comparison) -> str:
     if found.verdict == "INCONCLUSIVE":
         return "not shown by one round" if found.p is None else f"not told apart ({percent(found.smallest_effect)} would show)"
     return {"FASTER": "faster", "SLOWER": "slower", "EQUIVALENT": f"tie (within {100 * MARGIN:.0f} %)"}[found.verdict]
-
-
-def times(value: float) -> str:
-    """A ratio with two decimals, or three digits."""
-    return f"{value:.2f}" if value >= 0.1 else seconds(value)
-
-
-def ends(ratio: Estimate | None) -> str:
-    """Its interval; a dash where there is none."""
-    if ratio is None or ratio.low is None or ratio.high is None:
-        return "-"
-    return span(ratio) if ratio.low >= 0.1 else f"{times(ratio.low)}-{times(ratio.high)}x"
 
 
 @dataclass(frozen=True)
@@ -288,6 +276,7 @@ def sheet(found: Compared) -> Sheet:
         (*facts(found), *extra),
         (summary(found),),
         tuple(notes),
+        sections=True,
     )
 
 

@@ -58,6 +58,18 @@ def span(found: Estimate) -> str:
     return f"{shown(found.low)}-{shown(found.high)}x"
 
 
+def times(value: float) -> str:
+    """A ratio with two decimals, or three digits."""
+    return f"{value:.2f}" if value >= 0.1 else seconds(value)
+
+
+def ends(ratio: Estimate | None) -> str:
+    """Its interval; a dash where there is none."""
+    if ratio is None or ratio.low is None or ratio.high is None:
+        return "-"
+    return span(ratio) if ratio.low >= 0.1 else f"{times(ratio.low)}-{times(ratio.high)}x"
+
+
 def describe(framework: frameworks.Framework, variant: str) -> str:
     """What a variant is and sets, in one line."""
     found = framework.variants[variant]

@@ -3,6 +3,7 @@
 It opens from disk, loads nothing, and shows all it knows without scripts too; these sort, filter and switch.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def make(
         pictures=pictures(shown_cells),
         drawn=what,
         comparisons=[then.sheet(results, theirs) for theirs in published],
-        records=[(keys[r.cell], r.cell.key, r.status, record.record(r), command(r.cell, run)) for r in results],
+        records=[(keys[r.cell], r.cell.key, r.status, record.record(r, by_hand=False), command(r.cell, run)) for r in results],
     )
 
 
@@ -185,23 +186,20 @@ def drawn(results: Sequence[Result]) -> tuple[list[Result], str]:
 
 def pictures(shown: Sequence[Result]) -> list[Picture]:
     """Those for which there is something to draw."""
+    if not shown:
+        return []
     found = [picture for name, title in TITLES.items() if (picture := _picture(name, title, shown))]
     return found + [picture for r in worth_a_look(shown) if (picture := _picture("steps", f"Every step of {name_of(r)}", [r]))]
 
 
 def _picture(kind: str, title: str, results: Sequence[Result]) -> Picture | None:
-    import matplotlib.pyplot as plt
-
-    if not results:
-        return None
+    """None: there is nothing to draw."""
     try:
         figure, words = plots.KINDS[kind].draw(results), plots.KINDS[kind].alt(results)
     except ValueError:
         return None
-    try:
-        return Picture(title, plots.svg(figure, f"{kind}-{results[0].cell.key if kind == 'steps' else 'all'}"), words)
-    finally:
-        plt.close(figure)
+    name = re.sub(r"[^\w-]+", "-", f"{kind}-{results[0].cell.key}") if kind == "steps" else kind
+    return Picture(title, plots.svg(figure, name), words)
 
 
 def name_of(result: Result) -> str:

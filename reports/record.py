@@ -4,13 +4,13 @@ import frameworks
 from harness.records import Result
 from harness.statistics import estimate
 from harness.steady import SHAPES
-from reports.cells import marks, spread
+from reports.cells import marks, spread, versions
 from reports.contests import trusted
 from reports.naming import describe, seconds
 
 
-def record(result: Result) -> str:
-    """One cell in plain words, with every round."""
+def record(result: Result, by_hand: bool = True) -> str:
+    """One cell in plain words, with every round; and the command that runs it by hand, which holds paths of its machine."""
     cell = result.cell
     lines = [cell.key, f"status       {result.status}" + (f": {result.reason}" if result.reason else "")]
     if result.proof:
@@ -27,6 +27,8 @@ def record(result: Result) -> str:
     if result.environment:
         digest, build, python = (result.environment.get(key) for key in ("digest", "build", "python_version"))
         lines.append(f"environment  {digest}, {build}, Python {python}")
+        held = [f"{name} {version}" for name, version in versions(result).items() if name != "python"]
+        lines += [f"packages     {', '.join(held)}"] if held else []
     if trusted(result):
         found = estimate(result.seconds_by_round)
         interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
@@ -48,6 +50,6 @@ def record(result: Result) -> str:
             lines += [f"       thrown out: {r.disturbance}"] if r.disturbance else []
     if result.log:
         lines += ["last lines of its log:", *(f"  {line}" for line in result.log)]
-    if result.command:
+    if result.command and by_hand:
         lines += ["by hand:", f"  {result.command}"]
     return "\n".join(lines) + "\n"

@@ -77,6 +77,8 @@ class Sheet:
     points: tuple[str, ...] = ()
     """In few words, what the table says."""
     footnotes: tuple[str, ...] = ()
+    sections: bool = False
+    """Whether rows that begin alike belong together: what they begin with stands once."""
 
 
 def _joined(place: Place, number: Callable[[str], str] = str) -> str:
@@ -97,8 +99,6 @@ def to_rich(sheet: Sheet) -> RichTable:
     from rich.text import Text  # not markup: a name is a name
 
     several = len({column.group for column in sheet.columns if column.group}) > 1
-    firsts = [row[0].text for row in sheet.rows]
-    sections = len(set(firsts)) < len(firsts)
     shown = RichTable()
     before = ""
     for column in sheet.columns:
@@ -108,22 +108,22 @@ def to_rich(sheet: Sheet) -> RichTable:
     before = ""
     for row in sheet.rows:
         texts = [Text(_joined(place), "bold" if place.strong else "") for place in row]
-        if row[0].text == before:
+        if sheet.sections and row[0].text == before:
             texts[0] = Text()
-        elif before and sections:
+        elif sheet.sections and before:
             shown.add_section()
         before = row[0].text
         shown.add_row(*texts)
     return shown
 
 
-_MARKDOWN = str.maketrans({c: "\\" + c for c in "\\`*_[]<>|$#"} | {"\n": " ", "\r": " ", "&": "&amp;"})
+_MARKDOWN = str.maketrans({c: "\\" + c for c in "\\*_[]<>|$#"} | {"\n": " ", "\r": " ", "&": "&amp;"})
 
 
 def _markdown(text: str) -> str:
     """Plain text as Markdown that shows just that. An underscore within a word, and a bracket without a link, need no help."""
     text = printable(text)
-    if not any(c in text for c in "\\`*<>|&$\n\r") and "](" not in text and not any(w[:1] == "_" or w[-1:] == "_" for w in text.split()):
+    if not any(c in text for c in "\\*<>|&$\n\r") and "](" not in text and not any(w[:1] == "_" or w[-1:] == "_" for w in text.split()):
         return text
     return text.translate(_MARKDOWN)
 

@@ -247,4 +247,6 @@ def sheet(table: Table) -> Sheet:
     rows = [(Place(workload), Place(framework), *map(_place, entries)) for workload, framework, entries in table.rows]
     heads = (Column("workload", numeric=False), Column("framework", numeric=False))
     paragraphs = tuple(filter(None, (table.proof, table.machine, *table.sources)))
-    return Sheet(table.title, heads + table.columns, rows, legend(table), paragraphs, tuple(table.verdicts), tuple(table.footnotes))
+    return Sheet(
+        table.title, heads + table.columns, rows, legend(table), paragraphs, tuple(table.verdicts), tuple(table.footnotes), sections=True
+    )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from harness.records import Result
 from harness.statistics import Estimate, estimate
 from reports.contests import seconds_of, trusted
-from reports.naming import label, seconds, thread_count, workload_title
+from reports.naming import ends, label, seconds, thread_count, times, workload_title
 from reports.published import Figure, Published
 from reports.sheet import Column, Place, Sheet
 
@@ -57,25 +57,17 @@ def _differs(theirs: Figure, ours: Result) -> str:
     return ""
 
 
-def _ratio(times: Estimate | None) -> str:
-    """Three digits, whether today is a hundred times as fast or a hundredth."""
-    if times is None:
-        return ""
-    ends = f" ({seconds(times.low)}-{seconds(times.high)}x)" if times.low is not None and times.high is not None else ""
-    return f"{seconds(times.estimate)}x{ends}"
-
-
 def sheet(results: Sequence[Result], published: Published) -> Sheet:
     """A row for each workload and published platform."""
     rows, notes = [], []
     found = pairs(results, published)
     for pair in found:
-        theirs, ours, times = pair.theirs, pair.ours, pair.times
+        theirs, ours, ratio = pair.theirs, pair.ours, pair.times
         now = estimate(ours.seconds_by_round)
         width = f" ±{100 * now.half_width:.2g}%" if now.low is not None else ""
         if pair.reason and pair.reason not in notes:
             notes.append(pair.reason)
-        faster = _ratio(times)
+        faster = f"{times(ratio.estimate)}x" + (f" ({ends(ratio)})" if ratio.low is not None else "") if ratio else "-"
         rows.append(
             (
                 Place(workload_title(theirs.workload)),
@@ -83,9 +75,12 @@ def sheet(results: Sequence[Result], published: Published) -> Sheet:
                 Place(theirs.printed, theirs.seconds),
                 Place(f"{label(ours)}, {ours.cell.device.upper()}, {thread_count(ours.cell.threads)}"),
                 Place(seconds(now.estimate) + width, now.estimate),
-                Place(faster, times.estimate if times else None, bool(times and times.low and times.low > 1))
-                if times
-                else Place("-", notes=(notes.index(pair.reason) + 1,)),
+                Place(
+                    faster,
+                    ratio.estimate if ratio else None,
+                    strong=bool(ratio and ratio.low and ratio.low > 1),
+                    notes=() if ratio else (notes.index(pair.reason) + 1,),
+                ),
             )
         )
     columns = (
@@ -98,4 +93,4 @@ def sheet(results: Sequence[Result], published: Published) -> Sheet:
     )
     legend = "bold: faster than was published, by the whole interval of what was measured; what was published has none"
     none = () if found else ("no workload was both published and measured",)
-    return Sheet("Then and now", columns, rows, legend, (published.about, *none), (), tuple(notes))
+    return Sheet("Then and now", columns, rows, legend, (published.about, *none), (), tuple(notes), sections=True)

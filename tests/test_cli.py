@@ -9,13 +9,15 @@ import time
 
 import pytest
 
+import reports
 import workloads
+from harness.cli import cli
 from workloads import cost
 
 RUN = ("run", "--suite", "tiny", "-f", "null", "-w", "fcn-5-tiny")
 
 
-def test_run_then_table_in_every_format(stepbench):
+def test_run_then_table_in_every_format(stepbench, tmp_path):
     """One run, and its table as JSON, CSV, Markdown and for the terminal; the number is the known one."""
     done = stepbench(*RUN, "--json", "--seed", "1")
     assert done.returncode == 0, done.stderr
@@ -31,6 +33,76 @@ def test_run_then_table_in_every_format(stepbench):
     assert "| workload | framework | CPU, 1 thread |" in markdown
     assert "| FCN-5 tiny | Null | 0.02" in markdown
     assert "0.02" in stepbench("table").stdout
+    assert r"\toprule" in stepbench("table", "--format", "latex").stdout
+    for ending, begin in (
+        (".md", b"**Seconds"),
+        (".tex", b"\\begin{table}"),
+        (".html", b"<!doctype html>"),
+        (".xlsx", b"PK"),
+        (".json", b"["),
+    ):
+        assert stepbench("table", "-o", f"made{ending}").returncode == 0
+        assert (tmp_path / f"made{ending}").read_bytes().startswith(begin)
+
+
+def test_what_is_stored_is_shown_compared_chosen_and_reproduced(stepbench, tmp_path):
+    """A run of two variants whose times are known: every command that looks back, one after another."""
+    assert stepbench(*RUN, "--variant", "default,tuned").returncode == 0
+    page = stepbench("report")
+    assert (page.returncode, page.stdout) == (0, "report.html\n"), page.stderr
+    assert "for networks like FCN-5 tiny with 1 thread" in (tmp_path / "report.html").read_text()
+    for kind in ("ranking", "roofline", "tuning", "memory", "start"):
+        assert stepbench("plot", kind, "-o", f"{kind}.svg").returncode == 0
+    assert stepbench("plot", "steps", "null/tuned", "-o", "steps.png").returncode == 0
+    compared = stepbench("compare", "null/default", "null/tuned", "--format", "json")
+    (pair,) = json.loads(compared.stdout)
+    assert pair["paired"]
+    assert compared.returncode == {"EQUIVALENT": 0, "FASTER": 0, "SLOWER": 1, "INCONCLUSIVE": 3}[pair["verdict"]]
+    (first, _) = json.loads(stepbench("choose", "--like", "fcn-5-tiny", "--format", "json").stdout)
+    assert (first["place"], first["threads"]) == (1, 1)
+    again = stepbench("reproduce", "null/default", "--rounds", "2")
+    assert again.returncode in (0, 1), again.stderr  # a neighbour may be there this time
+    assert "│ run 2" in again.stdout
+    assert "Now it takes " in again.stdout
+    one, two = (json.loads(stepbench("show", "null/default", "--json", "--run", run).stdout) for run in ("1", "2"))
+    assert one["environment"]["digest"] == two["environment"]["digest"]
+    assert len(two["rounds"]) == 2
+
+
+def test_published_figures_from_import_to_page(stepbench, complaint, tmp_path):
+    """Beside what was measured, marked, and never mixed; a bad file is refused and leaves what was there."""
+    figures = "workload,framework,platform,threads,gpu,seconds_per_minibatch,mini_batch\nFCN-5 tiny,Old,box,1,,2.0,8\n"
+    (tmp_path / "theirs.csv").write_text(figures)
+    done = stepbench("import", "theirs.csv", "--source", "a paper")
+    assert done.stdout.startswith("1 figures of a paper are stored in ")
+    (tmp_path / "theirs.csv").write_text(figures.replace("2.0", "fast"))
+    complaint(stepbench("import", "theirs.csv"), "line 2: seconds_per_minibatch is 'fast'")
+    alone = stepbench("table", "--published", "theirs")
+    assert "box (published)" in alone.stdout
+    assert "Published, not measured here: a paper" in alone.stdout
+    complaint(stepbench("table", "--published", "ours"), "holds no published figures called 'ours': it has theirs")
+    assert stepbench(*RUN).returncode == 0
+    beside = stepbench("table", "--against", "theirs", "--format", "json")
+    assert [(o["framework"], o["status"]) for o in json.loads(beside.stdout)] == [("null", "ok"), ("Old", "published")]
+    assert stepbench("report", "--against", "theirs", "-o", "page.html").returncode == 0
+    assert "Then and now" in (tmp_path / "page.html").read_text()
+    csv = stepbench("table", "--against", "theirs", "--format", "csv").stdout.splitlines()
+    assert len(csv) == 3
+    ratio = stepbench("compare", "null", "Old@theirs", "--format", "json")
+    assert ratio.returncode == 3
+    assert json.loads(ratio.stdout)[0]["verdict"] == "PUBLISHED"
+
+
+def test_a_run_in_a_notebook(stepbench, tmp_path):
+    """As the README shows it."""
+    stepbench(*RUN)
+    run = reports.load(store=str(tmp_path / "store.sqlite"))
+    frame = run.frame()
+    assert list(frame["framework"]) == ["null"]
+    assert frame["seconds_per_step.estimate"][0] == pytest.approx(0.02, rel=0.1)
+    assert "<td><strong" in run._repr_html_() or ">0.02" in run._repr_html_()
+    assert len(run.results[0].rounds[0].steps) > 1
+    assert run.plot("ranking").axes
 
 
 def test_inference(stepbench):
@@ -189,6 +261,18 @@ BAD = {
         "is no folder that can be written to",
     ),
     "a picture where nothing can be written": (("plot", "ranking", "-o", "/proc/nowhere/a.svg"), "is no folder that can be written to"),
+    "a report where nothing can be written": (("report", "-o", "/proc/nowhere/a.html"), "is no folder that can be written to"),
+    "an unknown picture": (("plot", "pie", "-o", "a.svg"), "unknown picture 'pie': choose from ranking, scaling"),
+    "a picture of no kind": (("plot", "ranking", "-o", "a.doc"), "a.doc ends with none of .svg, .png, .pdf"),
+    "a format by a strange name": (("table", "-o", "a.doc"), "no format has files that end like a.doc"),
+    "a workbook to the terminal": (("table", "--format", "xlsx"), "name a file with -o"),
+    "an import of nothing": (("import", "nothing.csv"), "nothing.csv"),
+    "published figures that are not there": (("table", "--published", "theirs"), "no store at"),
+    "published figures and a run": (("table", "--published", "theirs", "--run", "1"), "leave out --run"),
+    "nothing to reproduce": (("reproduce", "torch"), "no store at"),
+    "compare in an empty store": (("compare", "torch", "jax", "--store", ""), "--store is empty"),
+    "nothing to compare": (("compare", "torch", "jax"), "no store at"),
+    "nothing to choose from": (("choose", "--like", "lstm"), "no store at"),
     "unknown workload": (("run", "-w", "fcn-9"), "unknown workload 'fcn-9'"),
     "unknown framework": (("run", "-f", "caffe9"), "unknown framework 'caffe9'"),
     "unknown variant": (("run", "--variant", "fastest"), "unknown variant 'fastest'"),
@@ -273,9 +357,7 @@ def test_show_of_no_cell_or_several_names_them(stepbench, complaint):
     complaint(stepbench("show", "caffe"), "0 cells fit 'caffe'")
 
 
-@pytest.mark.parametrize(
-    "command", [(), ("run",), ("check",), ("table",), ("show",), ("env",), ("env", "install"), ("list",), ("host",), ("completion",)]
-)
+@pytest.mark.parametrize("command", [(), *((name,) for name in cli.commands), ("env", "install")], ids=" ".join)
 def test_every_command_has_help(stepbench, command):
     """--help exits 0 and says something."""
     done = stepbench(*command, "--help")

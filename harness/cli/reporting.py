@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from harness.records import Result
     from reports.published import Published
 
+KINDS = ("ranking", "scaling", "roofline", "tuning", "memory", "start", "steps")
+"""Pictures, as reports.plots.KINDS has them: completion waits for no import."""
+
 run_option = click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
 
 
@@ -76,18 +79,30 @@ def _answer(results: Sequence[Result], others: Sequence[Published], sheets: obje
 
 
 @click.command()
-@click.argument("kind")
+@click.argument("kind", shell_complete=lambda context, parameter, typed: [k for k in KINDS if k.startswith(typed)])
 @click.argument("cell", required=False)
 @output_option("-o", "--output", required=True, help="File to write; .svg, .png or .pdf.")
 @run_option
 @store_option
 def plot(kind: str, cell: str | None, output: str, number: int | None, location: str | None) -> None:
-    """Draw a stored run, or of it what fits CELL: a key, or parts of one, such as lstm-32/2t."""
+    """Draw a stored run, or of it what fits CELL: a key, or parts of one, such as lstm-32/2t.
+
+    \b
+    ranking     seconds per mini-batch, with intervals
+    scaling     speed-up and efficiency against threads, the knee marked
+    roofline    how near the machine's limit, and what binds there
+    tuning      how many times as fast variants are as the default
+    memory      the largest resident set
+    start       time to the first step: build, and first step
+    steps CELL  every step of one cell, process by process: warm-up, levels, what never settles
+    """
     from reports import plots
     from reports.stored import stored
 
-    if kind not in plots.KINDS:
-        raise click.UsageError(f"unknown picture {kind!r}: choose from {', '.join(plots.KINDS)}")
+    if kind not in KINDS:
+        raise click.UsageError(f"unknown picture {kind!r}: choose from {', '.join(KINDS)}")
+    if not output.lower().endswith((".svg", ".png", ".pdf")):
+        raise click.UsageError(f"{output} ends with none of .svg, .png, .pdf")
     found = stored(location, number)
     shown = found.results if cell is None else found.fitting(cell)
     if not shown:

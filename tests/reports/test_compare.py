@@ -455,7 +455,6 @@ def test_another_store_and_published_figures(store, tmp_path):
         (("torch", "tourch"), "run 3 has no 'tourch'"),
         (("torch",), "Missing argument 'B'"),
         (("torch", "jax", "--picture", "p.txt"), "p.txt is no .svg, .png or .pdf"),
-        (("torch", "jax", "--store", ""), "--store is empty"),
     ],
 )
 def test_bad_input(store, arguments, says):

@@ -132,6 +132,8 @@ def test_it_holds_every_number_every_view_and_every_record(results):
     assert "stepbench reproduce fcn-5/torch/default/cpu/1t/b64/float32/train --run 7" in text
     assert "Of the cells, 1 is crashed: its process failed." in text
     assert HOSTILE not in text
+    assert "packages     torch 1.2" in text
+    assert "python worker.py" not in text  # it holds paths of its machine
     assert text.count("<script") == 1
     number = re.search(r'<td data-value="([\d.]+)" title="(95 % interval .*?)">', text)
     assert float(number[1]) == pytest.approx(1.0, rel=0.01)

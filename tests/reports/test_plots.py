@@ -13,6 +13,7 @@ from matplotlib.image import imread
 
 import frameworks
 from frameworks import Cell
+from harness.cli.reporting import KINDS
 from harness.records import Conditions, Limits, Result, Round, Turn
 from reports import plots
 from reports.plots import memory, ranking, roofline, scaling, start, steps, tuning
@@ -92,7 +93,7 @@ def rows(ax):
 
 def test_kinds():
     """Each has its line of help, and its functions."""
-    assert list(plots.KINDS) == ["ranking", "scaling", "roofline", "tuning", "memory", "start", "steps"]
+    assert list(plots.KINDS) == list(KINDS) == ["ranking", "scaling", "roofline", "tuning", "memory", "start", "steps"]
     for module in plots.KINDS.values():
         assert "\n" not in module.ABOUT
         assert callable(module.draw)

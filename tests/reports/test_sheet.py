@@ -100,7 +100,7 @@ def test_terminal():
     import rich.console
 
     file = io.StringIO()
-    odd = Sheet("t", SHEET.columns, [*SHEET.rows, (Place("[red]x[/red]"), *SHEET.rows[1][1:])])
+    odd = Sheet("t", SHEET.columns, [*SHEET.rows, (Place("[red]x[/red]"), *SHEET.rows[1][1:])], sections=True)
     rich.console.Console(file=file, width=200).print(sheet.to_rich(odd))
     text = file.getvalue()
     assert text.count("FCN-5") == 1
