@@ -214,16 +214,26 @@ class Store:
 
         self._guard(action)
 
+    def published_names(self) -> list[str]:
+        """Of all that was imported."""
+
+        def action() -> list[str]:
+            with self.engine.connect() as connection:
+                return list(connection.scalars(sql.select(published.c.name)))
+
+        return list(self._guard(action))
+
     def published(self, name: str) -> dict[str, Any]:
         """What was imported under a name."""
 
-        def action() -> tuple[dict[str, Any] | None, list[str]]:
+        def action() -> dict[str, Any] | None:
             with self.engine.connect() as connection:
                 row = connection.execute(sql.select(published).where(published.c.name == name)).mappings().first()
-                return dict(row) if row else None, list(connection.scalars(sql.select(published.c.name)))
+                return dict(row) if row else None
 
-        found, names = self._guard(action)
+        found = self._guard(action)
         if found is None:
+            names = self.published_names()
             others = f"it has {', '.join(names)}" if names else "`stepbench import FILE.csv` reads some"
             raise StoreProblem(f"{self.location} holds no published figures called {name!r}: {others}")
         return dict(found)

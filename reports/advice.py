@@ -3,7 +3,7 @@
 JSON has an object for each candidate, in this order:
 
     framework, variant, threads, mode, precision
-    place                       1 for the first and for all that are not shown to be slower; null: not ranked, or after one round
+    place                       shared by all that are not shown to be slower than somebody there; null: not ranked, or after one round
     seconds                     by workload: {estimate, low, high}, per step, with its 95 % interval; null without a number
     ratio, low, high            how many times as long it takes as the first; its interval at the level of the decision
     verdict                     against the first: SLOWER, EQUIVALENT, INCONCLUSIVE; null for the first itself, and if not ranked
@@ -30,10 +30,10 @@ from harness.plan import GRADED_ROUNDS
 from harness.records import Result
 from harness.statistics import Contrast, Estimate, estimate
 from reports.cells import ONE_ROUND, marks
-from reports.choose import Candidate, Choice, command, joined, titles, work
+from reports.choose import Candidate, Choice, command, titles, work
 from reports.compare import in_words, interval
 from reports.contests import trusted
-from reports.naming import ends, percent, seconds, span, thread_count, times, workload_title
+from reports.naming import ends, joined, percent, seconds, span, thread_count, times, workload_title
 from reports.sheet import Column, Place, Sheet
 from reports.table import Footnotes
 
@@ -104,7 +104,7 @@ def answer(choice: Choice) -> list[str]:
         blind = percent(max(found.smallest_effect or 0.0 for _, found in known if found.verdict == "INCONCLUSIVE"))
         are = "is" if len(open_) == 1 else "are"
         said += f", but {joined(open_)} {are} not told apart from {first.name} (differences under {blind} would not show)"
-    behind = [(c.name, found.ratio) for c, found in known if found.verdict == "SLOWER"]
+    behind = [(c.name, found.ratio) for c, found in known if found.verdict in ("SLOWER", "FASTER")]
     takes = [f"{name} takes {ratio.estimate:.2f}x ({span(ratio)})" for name, ratio in behind[:NEXT]]
     if rest := sorted(ratio.estimate for _, ratio in behind[NEXT:]):
         extremes = dict.fromkeys(f"{end:.2f}x" for end in (rest[0], rest[-1]))
@@ -148,7 +148,7 @@ def ranking(choice: Choice) -> Sheet:
     seconds_ = [f"{workload_title(cell.workload)}, s" for cell in choice.cells]
     texts = ("place", "framework"), (*seconds_, "times the first", "interval"), ("verdict",)
     legend = [
-        "place: one more than how many are shown to be faster, and the first's for all that are not shown to be slower than it; =: shared",
+        "place: lower than the one above only for who is shown to be slower than somebody there; =: shared",
         "±: half the 95 % interval",
         "times the first: from the turns that both took" + (", geometric mean over the networks" if len(choice.cells) > 1 else ""),
         "its interval is at the level at which all pairs were decided together",

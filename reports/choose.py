@@ -2,7 +2,7 @@
 
 Candidates are frameworks' variants that took turns with each other, in each workload of the kind that was asked for; over several
 workloads their ratios are averaged (geometric mean). All pairs are decided together, since who is first shows only in the numbers
-(`reports.contests`), and nobody has a lower place than the first unless it is shown to be slower.
+(`reports.contests`), and nobody has a lower place than the one above unless it is shown to be slower than somebody there.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from harness import comparison
 from harness.comparison import Comparison, Verdict
 from harness.records import Result
 from harness.statistics import CONFIDENCE, Contrast, Estimate
-from reports.contests import contrast, seconds_of, trusted
-from reports.naming import label, thread_count, workload_title
+from reports.contests import besides, contrast, independent, seconds_of, trusted
+from reports.naming import joined, label, thread_count, workload_title
 from reports.sides import Refused, why
 from workloads.layers import LSTM, Conv2d
 
@@ -158,7 +158,8 @@ def choose(results: Sequence[Result], like: str, threads: int | None = None, mod
     if not ranked:
         raise Refused(f"nobody has a number in {titles(cells)}: {'; '.join(f'{c.name}: {c.reason}' for c in failed[:6])}")
     links = [[r for r in results if r.standing and r.cell.contest == cell] for cell in cells]
-    return Choice(cells, _rank(ranked, links), failed, left_out, machine)
+    others = besides([r for r in results if r.cell.contest not in cells], ()) if len(cells) == 1 else []
+    return Choice(cells, _rank(ranked, links, others, independent(results) if others else None), failed, left_out, machine)
 
 
 def _reason(result: Result | None, title: str) -> str:
@@ -191,8 +192,10 @@ def _contests(results: Sequence[Result], like: str, threads: int | None, mode: s
     return tuple(found[name] for name in wanted if name in found), [name for name in wanted if name not in found]
 
 
-def _rank(candidates: Sequence[Candidate], links: Sequence[Sequence[Result]]) -> list[Candidate]:
-    """With places, and all that follows from comparisons: all pairs are decided together."""
+def _rank(
+    candidates: Sequence[Candidate], links: Sequence[Sequence[Result]], others: Sequence[Contrast], in_all: float | None
+) -> list[Candidate]:
+    """With places, and all that follows from comparisons: all pairs are decided together, and with the run's others, as its table does."""
 
     def against(a: Candidate, b: Candidate) -> Contrast:
         return average([contrast(x, y, own) for x, y, own in zip(a.results, b.results, links, strict=True)])
@@ -206,7 +209,8 @@ def _rank(candidates: Sequence[Candidate], links: Sequence[Sequence[Result]]) ->
     pairs = list(combinations(range(len(order)), 2))
     contrasts = [against(order[later], order[earlier]) for earlier, later in pairs]
     freedom = min((c.freedom for c in contrasts[: len(order) - 1]), default=0)
-    decided = comparison.compare(contrasts, independent=freedom * (len(order) - 1))
+    independent_ = freedom * (len(order) - 1) if in_all is None else in_all
+    decided = comparison.compare(contrasts, independent=independent_, besides=others)
     known = dict(zip(pairs, decided, strict=True))
     known |= {(later, earlier): _inverse(found) for (earlier, later), found in known.items()}  # (a, b): b against a
 
@@ -218,11 +222,19 @@ def _rank(candidates: Sequence[Candidate], links: Sequence[Sequence[Result]]) ->
         usual = [k for k, c in enumerate(order) if (c.cell.framework, c.cell.variant) == (cell.framework, "default")]
         return known[usual[0], i] if usual and usual[0] != i else None
 
-    def place(i: int) -> int | None:
-        alone = known[0, i].p is None if i else all(known[0, k].p is None for k in range(1, len(order)))
-        if alone and len(order) > 1:
-            return None
-        return 1 + sum(verdict(i, k) == "SLOWER" for k in range(len(order))) if i and verdict(i, 0) == "SLOWER" else 1
+    def ranks() -> list[int | None]:
+        """Shared with the first, or with those before it, unless it is shown to be slower: than the first, than one of these."""
+        if len(order) > 1 and all(known[0, i].p is None for i in range(1, len(order))):
+            return [None] * len(order)
+        behind = [i for i in range(1, len(order)) if verdict(i, 0) == "SLOWER"]
+        found: list[int | None] = [None if i and known[0, i].p is None else 1 for i in range(len(order))]
+        last, holders = 0, [0]
+        for before, i in enumerate(behind, start=len(order) - len(behind)):
+            if not last or any(verdict(i, k) == "SLOWER" for k in holders):
+                last, holders = 1 + before, []
+            holders.append(i)
+            found[i] = last
+        return found
 
     starts = [c.start_seconds for c in order]
     base = order.index(soonest(order))
@@ -233,7 +245,7 @@ def _rank(candidates: Sequence[Candidate], links: Sequence[Sequence[Result]]) ->
         saved = order[base].step_seconds - order[i].step_seconds
         return max(0, math.ceil((starts[i] - starts[base]) / saved)) if saved > 0 else math.inf
 
-    places = [place(i) for i in range(len(order))]
+    places = ranks()
     ranked = [replace(c, place=places[i], shared=places.count(places[i]) > 1, ahead=ahead(i), gain=gain(i)) for i, c in enumerate(order)]
     ranked[1:] = [replace(c, found=known[0, i], known=contrasts[i - 1]) for i, c in enumerate(ranked[1:], start=1)]
     return sorted(ranked, key=lambda c: (c.place or 1, c.found is not None, c.found.ratio.estimate if c.found else 1.0))
@@ -261,11 +273,6 @@ def work(cell: Cell) -> str:
 def counted(threads: Collection[int]) -> str:
     """Of threads, in words."""
     return joined([*map(str, sorted(threads)[:-1]), thread_count(max(threads))])
-
-
-def joined(names: Sequence[str]) -> str:
-    """As a sentence lists them."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def titles(cells: Sequence[Cell]) -> str:

@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import frameworks
 from frameworks import Cell
-from harness import comparison, host
+from harness import comparison
 from harness.comparison import MARGIN, Comparison, Verdict
 from harness.statistics import Contrast, Estimate, over_rounds
 from harness.store import Run
 from reports.cells import ONE_ROUND, marks
-from reports.contests import contrast
-from reports.naming import ends, percent, seconds, times
+from reports.contests import besides, contrast, independent
+from reports.naming import ends, machine_name, percent, seconds, times
 from reports.sheet import Column, Place, Sheet
 from reports.sides import WORK, Match, Refused, Side, Source, Timed, match
 from reports.table import Footnotes
@@ -117,14 +117,24 @@ class Compared:
 
 
 def compare(a: Side, b: Side) -> Compared:
-    """All pairs, decided together. Raises Refused where it is not clear what to compare with what, or nothing can be."""
+    """All pairs; those that took turns are decided with all others of their run, as its table does.
+
+    Raises Refused where it is not clear what to compare with what, or nothing can be.
+    """
     found = match(a, b)
     pairs = [_pair(x, y, found.names) for x, y in found.pairs]
     if all(pair.verdict == "NOT COMPARED" for pair in pairs):
         raise Refused(f"nothing can be compared: {_some(list(dict.fromkeys(p.reason for p in pairs)), '; ')}")
     open_ = [i for i, pair in enumerate(pairs) if pair.verdict == "INCONCLUSIVE"]
-    decided = comparison.compare([_contrast(pairs[i]) for i in open_])
-    for i, known in zip(open_, decided, strict=True):
+    met = [i for i in open_ if pairs[i].paired]
+    if met:  # as the table of their run decides them
+        results = a.source.results
+        others = besides(results, [(pairs[i].a.cell, of_b.cell) for i in met if (of_b := pairs[i].b)])
+        decided = comparison.compare([_contrast(pairs[i]) for i in met], independent=independent(results), besides=others)
+        for i, known in zip(met, decided, strict=True):
+            pairs[i] = Pair(pairs[i].a, pairs[i].b, known.verdict, known.ratio, known)
+    apart = [i for i in open_ if i not in met]
+    for i, known in zip(apart, comparison.compare([_contrast(pairs[i]) for i in apart]), strict=True):
         pairs[i] = Pair(pairs[i].a, pairs[i].b, known.verdict, known.ratio, known)
     return Compared(found, (a.source, b.source), pairs)
 
@@ -143,7 +153,8 @@ def _pair(x: Timed, y: Timed | None, names: tuple[str, str]) -> Pair:
 
 def _reasons(x: Timed, y: Timed, names: tuple[str, str]) -> list[str]:
     """Why two cells are not compared: they did not do the same work, or have no numbers."""
-    found = [t.source.published.caution(t.cell.workload) for t in (x, y) if t.source.published]
+    alike = x.source is y.source and x.cell.framework == y.cell.framework  # a caution is of frameworks, not of devices of one
+    found = [t.source.published.caution(t.cell.workload) for t in (x, y) if t.source.published and not alike]
     for field in WORK:
         values = getattr(x.cell, field), getattr(y.cell, field)
         if values[0] != values[1] and all(values):
@@ -221,11 +232,7 @@ def _when(run: Run) -> str:
 
 
 def _machine(facts_: dict[str, Any]) -> dict[str, str]:
-    try:
-        machine = host.machine(facts_)
-    except (KeyError, TypeError):  # of another's store
-        machine = "not known"
-    return {"Machine": machine, **{name.capitalize(): str(facts_.get(name)) for name in ("kernel", "governor")}}
+    return {"Machine": machine_name(facts_), **{name.capitalize(): str(facts_.get(name)) for name in ("kernel", "governor")}}
 
 
 def _packages(x: Timed, y: Timed) -> str:
@@ -264,7 +271,7 @@ def sheet(found: Compared) -> Sheet:
         "the ratio is that of the turns that both took"
         if turns
         else "they took no turns with each other: the ratio is that of the numbers",
-        "its interval is at the level at which all rows were decided together",
+        "its interval is at the level at which it was decided" + (", with all contests of the run" if turns else ""),
     ]
     published = ["what was published has no interval: no difference is shown"]
     extra = [f"Only with {b}: {_some([found.what(t) for t in found.match.extra], '; ')}"] if found.match.extra else []

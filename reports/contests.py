@@ -56,21 +56,43 @@ class Contest:
 def contests(results: Sequence[Result]) -> list[Contest]:
     """Each with its comparisons. Who is first shows only in the rounds themselves, so that every pair of a contest could have been
     compared: all pairs of all contests are decided together."""
+    found, pairs = [], []
+    for cell, (rivals, measured) in _groups(results).items():
+        first, others = fastest(rivals, measured)
+        found.append((cell, first, others))
+        pairs += _all_pairs([r for r, _ in others], measured)
+    behind = [contrast_ for *_, others in found for _, contrast_ in others]
+    decided = iter(compare(behind, independent=independent(results), besides=pairs))
+    return [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, first, others in found]
+
+
+def _groups(results: Sequence[Result]) -> dict[Cell, tuple[list[Result], list[Result]]]:
+    """Of each contest with several numbers those that have one, and all that were measured: a link that failed later is a link for the
+    rounds that it has."""
     groups: dict[Cell, list[Result]] = {}
     for r in results:
         if r.standing:
             groups.setdefault(r.cell.contest, []).append(r)
-    found, pairs = [], []
-    for cell, measured in groups.items():
-        rivals = [r for r in measured if r.status == "ok"]  # a link that failed later is a link for the rounds that it has
-        if len(rivals) > 1:
-            first, others = fastest(rivals, measured)
-            found.append((cell, first, others))
-            pairs += _all_pairs([r for r, _ in others], measured)
-    behind = [contrast_ for *_, others in found for _, contrast_ in others]
-    independent = sum(len(others) * max(0, min(c.rounds for _, c in others) - 1) for *_, others in found)
-    decided = iter(compare(behind, independent=independent, besides=pairs))
-    return [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, first, others in found]
+    found = {cell: ([r for r in measured if r.status == "ok"], measured) for cell, measured in groups.items()}
+    return {cell: (rivals, measured) for cell, (rivals, measured) in found.items() if len(rivals) > 1}
+
+
+def independent(results: Sequence[Result]) -> float:
+    """Degrees of freedom in all comparisons of a run."""
+    rivals = [rivals for rivals, _ in _groups(results).values()]
+    return sum((len(own) - 1) * max(0, min(len(r.seconds_by_round) for r in own) - 1) for own in rivals)
+
+
+def besides(results: Sequence[Result], pairs: Iterable[tuple[Cell, Cell]]) -> list[Contrast]:
+    """All pairs of all contests of a run but these: whoever asks for some decides with the others beside them, so that the answers are
+    those of the table."""
+    asked = {frozenset(pair) for pair in pairs}
+    return [
+        contrast_
+        for rivals, measured in _groups(results).values()
+        for (a, b), contrast_ in zip(combinations(rivals, 2), _all_pairs(rivals, measured), strict=True)
+        if {a.cell, b.cell} not in asked
+    ]
 
 
 def _all_pairs(results: Sequence[Result], links: Sequence[Result]) -> list[Contrast]:

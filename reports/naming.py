@@ -1,7 +1,11 @@
 """How things are called and numbers are written, in every report."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import frameworks
 import workloads
+from harness import host
 from harness.records import Result
 from harness.statistics import Estimate
 
@@ -12,6 +16,19 @@ def seconds(value: float) -> str:
     while value < 10 ** (2 - digits) and digits < 9:
         digits += 1
     return f"{value:.{digits}f}"
+
+
+def joined(names: Sequence[str]) -> str:
+    """As a sentence lists them."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def machine_name(facts: dict[str, Any]) -> str:
+    """A run's, from what it knows of its host; a store that is not one's own may know nothing."""
+    try:
+        return host.machine(facts)
+    except (KeyError, TypeError):
+        return "a machine that is not known"
 
 
 def significant(value: float) -> str:

@@ -4,19 +4,19 @@ It opens from disk, loads nothing, and shows all it knows without scripts too; t
 """
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from frameworks import Cell
-from harness import host
 from harness.records import STATUSES, Result
 from harness.statistics import estimate
 from reports import plots, record, table, then
 from reports.cells import limit
 from reports.contests import Contest, trusted
-from reports.naming import label, seconds, significant, thread_count, workload_title
+from reports.naming import joined, label, machine_name, seconds, significant, thread_count, workload_title
 from reports.pages import render
 from reports.published import Published
 from reports.sheet import printable
@@ -60,7 +60,7 @@ def make(
         title="Seconds per training step" if {r.cell.mode for r in results} == {"train"} else "Seconds per step",
         when=started_at[:10],
         run=run,
-        machine=host.machine(host_facts),
+        machine=machine_name(host_facts),
         facts={name: value for name, value in host_facts.items() if isinstance(value, str | int | float) and value != ""},
         verdicts=shown,
         more_verdicts=more,
@@ -78,7 +78,7 @@ def make(
 
 def command(cell: Cell, run: int) -> str:
     """What measures a cell again, in the same environment."""
-    return f"stepbench reproduce {cell.key} --run {run}"
+    return shlex.join(["stepbench", "reproduce", cell.key, "--run", str(run)])
 
 
 def verdicts(found: Sequence[Contest]) -> tuple[list[str], list[str]]:
@@ -105,12 +105,16 @@ def plain_words(contest: Contest) -> str:
             seen.add(r.cell.framework)
     level = [name for name, c in known if c.verdict == "EQUIVALENT"]
     open_ = [name for name, c in known if c.verdict == "INCONCLUSIVE"]
-    behind = [f"{name} takes {c.ratio.estimate:.2f}x ({c.ratio.low:.2f}-{c.ratio.high:.2f})" for name, c in known if c.verdict == "SLOWER"]
+    behind = [
+        f"{name} takes {c.ratio.estimate:.2f}x ({c.ratio.low:.2f}-{c.ratio.high:.2f})"
+        for name, c in known
+        if c.verdict in ("SLOWER", "FASTER")
+    ]
     if not known:
         return f"{where}{first} was first, but one round shows no difference."
-    parts = [f"{series([first, *level])} tie" if level else f"{first} leads" if open_ else f"{first} is fastest"]
-    parts += [f"{series(open_)} {'is' if len(open_) == 1 else 'are'} not told apart from it"] if open_ else []
-    parts += [series(behind)] if behind else []
+    parts = [f"{joined([first, *level])} tie" if level else f"{first} leads" if open_ else f"{first} is fastest"]
+    parts += [f"{joined(open_)} {'is' if len(open_) == 1 else 'are'} not told apart from it"] if open_ else []
+    parts += [joined(behind)] if behind else []
     return printable(where + "; ".join(parts) + ".")
 
 
@@ -118,11 +122,6 @@ def spoken(result: Result) -> str:
     """A label within a sentence."""
     title, comma, variant = label(result).partition(", ")
     return f"{title} ({variant})" if comma else title
-
-
-def series(names: Sequence[str]) -> str:
-    """In words: a, b and c."""
-    return ", ".join(names[:-1]) + (" and " if len(names) > 1 else "") + names[-1]
 
 
 def failures(results: Sequence[Result]) -> list[str]:
@@ -151,12 +150,16 @@ def place(entry: table.Entry, keys: dict[Cell, str]) -> dict[str, Any]:
         "notes": entry.notes,
         "key": keys[entry.result.cell] if entry.result else "",
         "views": {},
+        "samples": "",
+        "share": "",
         "interval": "",
         "hover": "",
     }
     if entry.result is not None and entry.value is not None:
         found = estimate(entry.result.seconds_by_round)
         shown["views"] = {"samples": significant(entry.result.cell.mini_batch / found.estimate), "share": entry.share or "-"}
+        shown["samples"] = entry.result.cell.mini_batch / found.estimate
+        shown["share"] = near["share"] if (near := limit(entry.result)) else ""
         shown["interval"] = entry.number.partition(" ")[2]
         if found.low is not None and found.high is not None:
             rounds = len(entry.result.seconds_by_round)

@@ -7,6 +7,7 @@ from harness.steady import SHAPES
 from reports.cells import marks, spread, versions
 from reports.contests import trusted
 from reports.naming import describe, seconds
+from reports.sheet import printable
 
 
 def record(result: Result, by_hand: bool = True) -> str:
@@ -52,4 +53,4 @@ def record(result: Result, by_hand: bool = True) -> str:
         lines += ["last lines of its log:", *(f"  {line}" for line in result.log)]
     if result.command and by_hand:
         lines += ["by hand:", f"  {result.command}"]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(printable, lines)) + "\n"

@@ -7,7 +7,7 @@ here, and each format escapes what would be more than text in it.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def printable(text: str) -> str:
     """On one line, without what would move a terminal's cursor."""
-    return text if text.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
 
 
 @dataclass(frozen=True)
@@ -148,20 +148,18 @@ def to_markdown(sheet: Sheet) -> str:
 
 def to_latex(sheet: Sheet) -> str:
     """A table for the package booktabs; what stands below follows as text."""
-    import pandas
-    from pandas.io.formats.style import Styler
 
-    grouped = any(column.group for column in sheet.columns)
-    heads = [(column.group, column.heading) for column in sheet.columns]
-    columns = pandas.MultiIndex.from_tuples(heads) if grouped else pandas.Index([heading for _, heading in heads])
-    frame = pandas.DataFrame([[_joined(place) for place in row] for row in sheet.rows], columns=columns)
-    bold = pandas.DataFrame([["font-weight: bold" if place.strong else "" for place in row] for row in sheet.rows], columns=columns)
-    shown = Styler(frame).format(_latex).hide(axis="index").apply(lambda _: bold, axis=None)
+    def line(texts: Iterable[str]) -> str:
+        return " & ".join(texts) + r" \\"
+
     formats = "".join("r" if column.numeric else "l" for column in sheet.columns)
-    text = shown.format_index(_latex, axis="columns").to_latex(
-        hrules=True, convert_css=True, column_format=formats, multicol_align="c", caption=_latex(sheet.title), position_float="centering"
-    )
-    return text + "".join(f"\n\\par\\noindent {_latex(line)}\n" for line in below(sheet))
+    groups = [(name, len(list(own))) for name, own in groupby(sheet.columns, key=lambda column: column.group)]
+    heads = [line(rf"\multicolumn{{{count}}}{{c}}{{{_latex(name)}}}" for name, count in groups)] if any(name for name, _ in groups) else []
+    heads += [line(_latex(column.heading) for column in sheet.columns)]
+    rows = [line(rf"\textbf{{{_latex(_joined(p))}}}" if p.strong else _latex(_joined(p)) for p in row) for row in sheet.rows]
+    begin = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(sheet.title)}}}", rf"\begin{{tabular}}{{{formats}}}", r"\toprule"]
+    end = [r"\bottomrule", r"\end{tabular}", r"\end{table}", *(f"\n\\par\\noindent {_latex(text)}" for text in below(sheet))]
+    return "\n".join([*begin, *heads, r"\midrule", *rows, *end]) + "\n"
 
 
 _LATEX = str.maketrans(
@@ -169,9 +167,9 @@ _LATEX = str.maketrans(
 )
 
 
-def _latex(text: object) -> str:
+def _latex(text: str) -> str:
     """Plain text as LaTeX that shows just that."""
-    return str(text).translate(_LATEX)
+    return printable(text).translate(_LATEX)
 
 
 def to_html(sheets: Sequence[Sheet]) -> str:
@@ -225,8 +223,10 @@ def _fill(page: Worksheet, sheet: Sheet) -> None:
             cell = page.cell(number, at, place.value if place.value is not None else _joined(place))
             cell.font = Font(bold=place.strong)
             if place.value is not None:
-                digits = len(place.text.split()[0].partition(".")[2])
-                cell.number_format = "0." + "0" * digits if digits else "0"
+                shown, _, rest = _joined(place).partition(" ")
+                digits = len("".join(c for c in shown.partition(".")[2] if c.isdigit()))
+                behind = (shown[len(shown.rstrip("x,")) :] + (f" {rest}" if rest else "")).replace('"', "''")
+                cell.number_format = ("0." + "0" * digits if digits else "0") + (f'"{behind}"' if behind else "")  # it still calculates
     for number, line in enumerate(below(sheet), start=len(sheet.rows) + 5):
         page.cell(number, 1, line)
     page.freeze_panes = "C4"

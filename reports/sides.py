@@ -70,6 +70,8 @@ class Timed:
     """Why there is none."""
     result: Result | None = None
     """What was measured; None of a published figure."""
+    platform: str = ""
+    """Of a published figure."""
 
     def named(self, field: str) -> str:
         """What a field of its cell is called in print."""
@@ -91,7 +93,8 @@ class Timed:
     def answers(self, typed: str, field: str) -> bool:
         """Whether a user who typed this may mean that field: a part of the key, or a title."""
         titled = field in ("workload", "framework") and self.named(field).lower() == typed.lower()
-        return titled or self.part(field).lower() == typed.lower()
+        platform = field == "device" and self.platform.lower() == typed.lower()
+        return titled or platform or self.part(field).lower() == typed.lower()
 
 
 def why(result: Result) -> str:
@@ -108,7 +111,9 @@ def _measured(source: Source, result: Result) -> Timed:
 def _published(source: Source, figure: Figure) -> Timed:
     own = figure.gpu or figure.platform, figure.threads or 0, figure.mini_batch or 0, figure.precision, figure.mode
     number = None if figure.seconds is None else Estimate(figure.seconds, None, None)
-    return Timed(source, Cell(figure.workload, figure.framework, "", *own), number, "" if number else "not published")
+    return Timed(
+        source, Cell(figure.workload, figure.framework, "", *own), number, "" if number else "not published", platform=figure.platform
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,16 @@
 """What is looked back at: a run of a store, and what is to be said of its machine; a published table that was imported."""
 
-from contextlib import suppress
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from harness import host
+import frameworks
+import workloads
 from harness.plan import BadRequest
 from harness.records import Result
 from harness.store import Run, Store, default_location
 from reports import published, table
+from reports.naming import machine_name
 from workloads import files
 
 
@@ -46,15 +49,27 @@ def stored(location: str | None, number: int | None) -> Stored:
     there. Raises StoreProblem."""
     store = open_store(location)
     run = store.run(number)
-    for path in run.plan.get("files", ()):
-        with suppress(files.BadFile):
-            files.name(path)
+    if location in (None, os.environ.get("STEPBENCH_STORE")):  # what another's store names is not run
+        _know_again(run.plan.get("files", ()))
     return Stored(store, run, store.results(run.id), machine_line(store, run))
+
+
+def _know_again(paths: Iterable[str]) -> None:
+    """Of the user's own files those that can still be read."""
+    before = list(files.named)
+    for path in paths:
+        try:
+            files.name(path)
+            workloads.discover()
+            frameworks.discover()
+        except files.BadFile:
+            files.named[:] = before
+        before = list(files.named)
 
 
 def machine_line(store: Store, run: Run) -> str:
     """Where a run was measured, and what that machine can see."""
-    return table.machine(run.host, store.calibration(host.machine(run.host), run.protocol, with_rates=True))
+    return table.machine(run.host, store.calibration(machine_name(run.host), run.protocol, with_rates=True))
 
 
 def imported(store: Store, name: str) -> published.Published:

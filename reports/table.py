@@ -10,13 +10,12 @@ from typing import Any
 
 import frameworks
 from frameworks import Cell
-from harness import host
 from harness.comparison import MARGIN, Verdict
 from harness.records import Result
 from harness.statistics import estimate
 from reports.cells import ONE_ROUND, limit, marks
 from reports.contests import Contest, along, contests, trusted
-from reports.naming import describe, label, percent, seconds, span, thread_count, workload_title
+from reports.naming import describe, label, machine_name, percent, seconds, span, thread_count, workload_title
 from reports.published import Figure, Published
 from reports.sheet import Column, Place, Sheet
 
@@ -76,9 +75,10 @@ def share(result: Result) -> str:
 
 def machine(host_facts: dict[str, Any], calibration: dict[str, Any] | None) -> str:
     """Where a run was measured, how good that machine is for it, and what it can see, as it was last calibrated; one line."""
-    grade = host_facts["grade"]
-    worst_ones = ", ".join(f"{f['what']}: {f['value']}" for f in grade["findings"] if f["grade"] == grade["letter"] != "A")
-    where = f"Measured on {host.machine(host_facts)}; grade {grade['letter']}" + (f" ({worst_ones})" if worst_ones else "")
+    where = f"Measured on {machine_name(host_facts)}"
+    if grade := host_facts.get("grade"):
+        worst_ones = ", ".join(f"{f['what']}: {f['value']}" for f in grade["findings"] if f["grade"] == grade["letter"] != "A")
+        where += f"; grade {grade['letter']}" + (f" ({worst_ones})" if worst_ones else "")
     if calibration is None:
         return f"{where}. Not calibrated: `stepbench calibrate` finds out what differences this machine can see"
     rates = calibration["rates"]
@@ -139,7 +139,7 @@ def _measured(results: Sequence[Result], places: Sequence[tuple[str, int]], note
     kinds: dict[str, list[Cell]] = {}
     for cell in by_row:
         kinds.setdefault(cell.workload, []).append(cell)
-    differ = {name: [{getattr(c, kind) for c in cells} for kind in ("precision", "mode", "mini_batch")] for name, cells in kinds.items()}
+    differ = {name: _differing(cells) for name, cells in kinds.items()}
     rows = []
     for cell, own in by_row.items():
         entries = []
@@ -156,21 +156,32 @@ def _measured(results: Sequence[Result], places: Sequence[tuple[str, int]], note
                 marked = tuple(notes.number(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
                 verdict = verdict_of.get(result.cell)
                 entries.append(Entry(shown, share(result), result.cell in best, verdict, marked, found.estimate, result))
-        precisions, modes, sizes = differ[cell.workload]  # what differs among a workload's rows is said
-        mode = f", {cell.mode}" if modes != {cell.mode} else ""
-        precision = f", {cell.precision}" if precisions != {"float32"} else ""
-        size = f", mini-batch {cell.mini_batch}" if sizes != {cell.mini_batch} else ""
-        rows.append((workload_title(cell.workload) + precision + mode + size, label(next(iter(own.values()))), entries))
+        what = _what(cell.precision, cell.mode, cell.mini_batch, *differ[cell.workload])
+        rows.append((workload_title(cell.workload) + what, label(next(iter(own.values()))), entries))
     return rows
+
+
+def _differing(rows: Sequence[Cell | Figure]) -> tuple[set[str], set[str], set[int | None]]:
+    """The precisions, modes and mini-batches of a workload's rows."""
+    return {r.precision for r in rows}, {r.mode for r in rows}, {r.mini_batch for r in rows}
+
+
+def _what(precision: str, mode: str, mini_batch: int | None, precisions: set[str], modes: set[str], sizes: set[int | None]) -> str:
+    """Behind a workload's title: what differs among its rows."""
+    said = [precision] * (precisions != {"float32"}) + [mode] * (modes != {mode})
+    said += [f"mini-batch {mini_batch or 'not known'}"] * (sizes != {mini_batch})
+    return "".join(f", {text}" for text in said)
 
 
 def _published(theirs: Published, headings: Sequence[tuple[str, int | None, str]], notes: Footnotes) -> list[tuple[str, str, list[Entry]]]:
     best, misprinted = theirs.best(), theirs.misprinted()
-    by_row: dict[tuple[str, str], dict[tuple[str, int | None, str], Figure]] = {}
+    by_row: dict[Any, dict[tuple[str, int | None, str], Figure]] = {}
     for f in theirs.figures:
         by_row.setdefault(f.row, {})[f.place] = f
     rows = []
-    for (workload, framework), own in by_row.items():
+    differ = {f.workload: _differing([g for g in theirs.figures if g.workload == f.workload]) for f in theirs.figures}
+    for (workload, framework, mini_batch, precision, mode), own in by_row.items():
+        what = _what(precision, mode, mini_batch, *differ[workload])
         entries = []
         for place in headings:
             figure = own.get(place)
@@ -179,7 +190,7 @@ def _published(theirs: Published, headings: Sequence[tuple[str, int | None, str]
             else:
                 marked = (notes.number(misprinted[figure]),) if figure in misprinted else ()
                 entries.append(Entry(figure.printed, "", figure in best, None, marked, figure.seconds))
-        rows.append((workload_title(workload), framework, entries))
+        rows.append((workload_title(workload) + what, framework, entries))
     return rows
 
 

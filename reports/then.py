@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import workloads
 from harness.records import Result
 from harness.statistics import Estimate, estimate
 from reports.contests import seconds_of, trusted
@@ -36,7 +37,9 @@ def pairs(results: Sequence[Result], published: Published) -> list[Pair]:
         measured = [r for r in results if r.cell.workload == workload and trusted(r)]
         figures = [f for f in published.figures if f.workload == workload and f.seconds is not None]
         for platform in dict.fromkeys(f.platform for f in figures):
-            theirs = min((f for f in figures if f.platform == platform), key=lambda f: f.seconds or 0.0)
+            own = [f for f in figures if f.platform == platform]
+            same = [f for f in own if any(not _differs(f, r) for r in measured)]
+            theirs = min(same or own, key=lambda f: f.seconds or 0.0)
             alike = [r for r in measured if not _differs(theirs, r)]
             if measured:
                 ours = min(alike or measured, key=seconds_of)
@@ -54,6 +57,9 @@ def _differs(theirs: Figure, ours: Result) -> str:
         then, now = getattr(theirs, name), getattr(ours.cell, name)
         if then is not None and then != now:
             return f"{name.replace('_', '-')} {then} then, {now} now"
+    workload = workloads.discover().get(ours.cell.workload)
+    if ours.definition and workload is not None and ours.definition != workloads.definition(workload):
+        return f"what was measured as {workload_title(workload.name)} is another network than today's of that name"
     return ""
 
 
@@ -91,6 +97,9 @@ def sheet(results: Sequence[Result], published: Published) -> Sheet:
         Column("seconds", "now"),
         Column("times as fast"),
     )
-    legend = "bold: faster than was published, by the whole interval of what was measured; what was published has none"
+    legend = (
+        "the least of each is shown; bold: faster than was published, by the whole interval of what was measured, which does not know that"
+        " it was chosen; what was published has none"
+    )
     none = () if found else ("no workload was both published and measured",)
     return Sheet("Then and now", columns, rows, legend, (published.about, *none), (), tuple(notes), sections=True)

@@ -77,7 +77,10 @@ def test_published_figures_from_import_to_page(stepbench, complaint, tmp_path):
     assert done.stdout.startswith("1 figures of a paper are stored in ")
     (tmp_path / "theirs.csv").write_text(figures.replace("2.0", "fast"))
     complaint(stepbench("import", "theirs.csv"), "line 2: seconds_per_minibatch is 'fast'")
+    (tmp_path / "theirs.csv").write_text(figures.replace("2.0", "3.0"))
+    complaint(stepbench("import", "theirs.csv"), "other figures are called 'theirs' already", "--replace")
     alone = stepbench("table", "--published", "theirs")
+    assert "2.0" in alone.stdout
     assert "box (published)" in alone.stdout
     assert "Published, not measured here: a paper" in alone.stdout
     complaint(stepbench("table", "--published", "ours"), "holds no published figures called 'ours': it has theirs")

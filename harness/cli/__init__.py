@@ -108,5 +108,6 @@ def _expected(problem: Exception) -> bool:
 
 
 def _complain(text: str) -> int:
-    click.echo(f"stepbench: {' '.join(text.split())}", err=True)
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())  # names of a store may hold anything
+    click.echo(f"stepbench: {line}", err=True)
     return BAD_INPUT

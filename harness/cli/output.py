@@ -69,7 +69,7 @@ def give(answer: Answer, style: str, output: str | None) -> None:
         click.echo(data, nl=False)
     else:
         Path(output).write_bytes(data if isinstance(data, bytes) else data.encode())
-        click.echo(output, err=True)
+        click.echo(output)
 
 
 def _made(answer: Answer, style: str) -> str | bytes:
@@ -80,7 +80,7 @@ def _made(answer: Answer, style: str) -> str | bytes:
     if style == "json":
         return json.dumps(answer.objects(), indent=1) + "\n"
     if style == "csv":
-        return str(answer.frame().to_csv(index=False))
+        return str(answer.frame().map(lambda value: sheet.printable(value) if isinstance(value, str) else value).to_csv(index=False))
     if style == "xlsx":
         rows = answer.frame()
         values = rows.astype(object).where(rows.notna(), None).values.tolist()

@@ -72,8 +72,10 @@ def _answer(results: Sequence[Result], others: Sequence[Published], sheets: obje
 
         from reports import cells
 
-        figures = [{**f, "seconds_per_step": None} for other in others for f in other.objects()]
-        return pandas.concat([cells.to_frame(results), pandas.DataFrame(figures)]) if figures else cells.to_frame(results)
+        figures = pandas.json_normalize([figure for other in others for figure in other.objects()])
+        counts = {name: "Int64" for name in ("threads", "mini_batch") if name in figures}  # some are not known
+        frames = [cells.to_frame(results), figures.astype(counts)]
+        return pandas.concat([one for one in frames if len(one)], ignore_index=True) if results or others else frames[0]
 
     return Answer(sheets, objects, frame)  # type: ignore[arg-type]
 
@@ -167,9 +169,10 @@ def show(cell: str, number: int | None, as_json: bool, location: str | None) -> 
 @click.command("import")
 @click.argument("file", type=click.Path(dir_okay=False))
 @click.option("--name", help="What to call these figures.  [default: the file's name]")
-@click.option("--source", help="Whose they are: a citation.  [default: known of dlbench-2016, else the file's name]")
+@click.option("--source", help="Whose they are: a citation.  [default: known of the table of 2016, else the file's name]")
+@click.option("--replace", is_flag=True, help="Instead of other figures of that name.")
 @store_option
-def import_published(file: str, name: str | None, source: str | None, location: str | None) -> None:
+def import_published(file: str, name: str | None, source: str | None, replace: bool, location: str | None) -> None:
     """Read figures that others have published from a CSV.
 
     They become rows of the same tables, marked as published, never ranked with what was measured here.
@@ -186,13 +189,15 @@ def import_published(file: str, name: str | None, source: str | None, location: 
     from dataclasses import asdict
 
     from reports.published import BadTable, read
-    from reports.stored import open_store
+    from reports.stored import imported, open_store
 
     try:
         found = read(file, name, source)
     except BadTable as problem:
         raise click.UsageError(str(problem)) from None
     store = open_store(location, create=True)
+    if found.name in store.published_names() and not replace and imported(store, found.name).figures != found.figures:
+        raise click.UsageError(f"other figures are called {found.name!r} already: take another --name, or --replace them")
     store.save_published(found.name, found.source, [asdict(f) for f in found.figures])
     count = sum(f.seconds is not None for f in found.figures)
     click.echo(f"{count} figures of {found.source} are stored in {store.location}. More: stepbench table --published {found.name}")

@@ -28,9 +28,17 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_clean,
     )
     environment.filters["spans"] = _spans
     return environment
+
+
+def _clean(value: Any) -> Any:
+    """Without control characters, which HTML does not know; lines stay lines."""
+    if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
+        return value
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in value)
 
 
 def _spans(columns: Sequence[Any]) -> list[dict[str, Any]]:

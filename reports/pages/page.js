@@ -6,6 +6,8 @@
   const rows = [...body.rows];
   const filter = document.getElementById("filter");
   const status = document.getElementById("status");
+  let view = "seconds";
+  let sorted = null;
   const chosen = (name) => (document.querySelector(`input[name="${name}"]:checked`) || { value: "" }).value;
 
   function show() {
@@ -19,21 +21,27 @@
       count += fits;
     }
     status.textContent = count === rows.length ? "" : `${count} of ${rows.length} rows`;
-    table.className = `view-${chosen("view") || "seconds"}${document.getElementById("intervals").checked ? " with-intervals" : ""}`;
+    view = chosen("view") || "seconds";
+    table.className = `view-${view}${document.getElementById("intervals").checked ? " with-intervals" : ""}`;
   }
 
   function key(row, column) {
     const cell = row.cells[column];
     if (column < 2) return cell.textContent;
-    return cell.dataset.value === undefined ? Infinity : Number(cell.dataset.value);
+    const shown = cell.dataset[view];
+    return shown === undefined || shown === "" ? Infinity : Number(shown);
   }
 
   function sort(button) {
     const head = button.closest("th");
     const next = { none: "ascending", ascending: "descending", descending: "none" }[head.getAttribute("aria-sort")];
+    sorted = next === "none" ? null : head;
     for (const other of head.parentElement.cells) other.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", next);
-    const column = Number(button.dataset.column);
+    arrange(Number(button.dataset.column), next);
+  }
+
+  function arrange(column, next) {
     const sign = next === "descending" ? -1 : 1;
     const order = next === "none" ? rows : [...rows].sort((a, b) => {
       const [x, y] = [key(a, column), key(b, column)];
@@ -46,12 +54,15 @@
   }
 
   function open() {
-    const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.getElementById(location.hash.slice(1));
     if (target && target.tagName === "DETAILS") target.open = true;
   }
 
   filter.addEventListener("input", show);
   for (const input of document.querySelectorAll(".controls input")) input.addEventListener("change", show);
+  for (const input of document.querySelectorAll("input[name=view]")) {
+    input.addEventListener("change", () => sorted && arrange(sorted.cellIndex, sorted.getAttribute("aria-sort")));
+  }
   for (const button of table.querySelectorAll("thead button")) button.addEventListener("click", () => sort(button));
   addEventListener("hashchange", open);
   addEventListener("beforeprint", () => { for (const row of rows) row.hidden = false; });

@@ -255,11 +255,13 @@ def test_published_platforms_and_devices():
     assert found.match.names == ("desktop", "server")
 
 
-def test_a_caution_is_the_reason():
+def test_a_caution_is_the_reason(monkeypatch):
     """Of a table that stepbench knows: its LSTM figures compare with nothing."""
     known = published.Published(
         "dlbench-2016", "them", (published.Figure("lstm-32", "CNTK", "gpu", None, "K80", 0.2, "0.2", mini_batch=64),)
     )
+    about = published.Known("them", cautions={"lstm-32": published.LSTM}, digest=published.digest(known.figures))
+    monkeypatch.setitem(published.KNOWN, "dlbench-2016", about)
     with pytest.raises(Refused, match="nothing can be compared: the published scripts disagree about the mini-batch"):
         compared("torch/lstm-32", "k80", NEW, Source("dlbench-2016 (published)", published=known))
 
@@ -324,7 +326,9 @@ def test_what_else_differs_between_runs():
         "Both have the same machine, kernel and governor"
     ]
     assert compare.facts(compared("torch", "jax", RUN)) == []
-    assert "Machine: not known (run 3)" in compare.facts(compared("", "", source(result(), name="run 3", host={}), now))[1]
+    assert (
+        "Machine: a machine that is not known (run 3)" in compare.facts(compared("", "", source(result(), name="run 3", host={}), now))[1]
+    )
 
 
 def test_the_sheet():

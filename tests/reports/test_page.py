@@ -127,7 +127,7 @@ def test_it_holds_every_number_every_view_and_every_record(results):
     """As the table has them, with samples per second, the interval, and a link to the record."""
     text = make(results)
     made = table.make(results)
-    assert len(re.findall(r'<td data-value="', text)) == sum(e.value is not None for _, _, entries in made.rows for e in entries) == 60
+    assert len(re.findall(r'<td data-seconds="', text)) == sum(e.value is not None for _, _, entries in made.rows for e in entries) == 60
     assert text.count("<details id=") == 61
     assert "stepbench reproduce fcn-5/torch/default/cpu/1t/b64/float32/train --run 7" in text
     assert "Of the cells, 1 is crashed: its process failed." in text
@@ -135,7 +135,7 @@ def test_it_holds_every_number_every_view_and_every_record(results):
     assert "packages     torch 1.2" in text
     assert "python worker.py" not in text  # it holds paths of its machine
     assert text.count("<script") == 1
-    number = re.search(r'<td data-value="([\d.]+)" title="(95 % interval .*?)">', text)
+    number = re.search(r'<td data-seconds="([\d.]+)".*?title="(95 % interval .*?)">', text)
     assert float(number[1]) == pytest.approx(1.0, rel=0.01)
     assert re.fullmatch(r"95 % interval [\d.]+ to [\d.]+ s, 6 rounds", number[2])
 
@@ -197,7 +197,7 @@ def test_sorting_by_keyboard(opened):
     """A heading's button: ascending, descending, as it was; what has no number stands last either way."""
 
     def column():
-        return opened.evaluate("[...document.querySelectorAll('#timings tbody tr')].map((row) => row.cells[2].dataset.value ?? null)")
+        return opened.evaluate("[...document.querySelectorAll('#timings tbody tr')].map((row) => row.cells[2].dataset.seconds ?? null)")
 
     before = column()
     button = opened.locator("#timings thead button").nth(2)
@@ -211,6 +211,16 @@ def test_sorting_by_keyboard(opened):
         assert column()[20:] == [None, None]
     opened.keyboard.press("Enter")
     assert column() == before
+
+
+def test_sorting_goes_by_what_is_shown(opened):
+    """More samples a second is less time: switching the view sorts anew."""
+    opened.locator("#timings thead button").nth(2).click()
+    opened.check("input[name=view][value=samples]")
+    shown = opened.locator("#timings tbody td:nth-of-type(1) .samples:visible").all_inner_texts()
+    numbers = [float(text.replace(",", "")) for text in shown]
+    assert numbers == sorted(numbers)
+    assert len(numbers) == 20
 
 
 def test_a_number_leads_to_its_record(opened):

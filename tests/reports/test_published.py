@@ -182,7 +182,7 @@ def test_stored_and_back(tmp_path):
 def test_objects(slide):
     """For machines: a figure with its source, no interval, the status that says what it is."""
     found = slide.objects()
-    assert len(found) == 286
+    assert len(found) == 270  # what was not published is none
     one = next(o for o in found if (o["workload"], o["framework"], o["platform"], o["threads"]) == ("fcn-5", "Caffe", "server-cpu", 8))
     assert (one["seconds_per_step"], one["status"], one["best"]) == ({"estimate": 0.269, "low": None, "high": None}, "published", True)
     assert "16 threads (0.287)" in one["note"]
@@ -200,3 +200,46 @@ def test_hostile_names_stay_text(tmp_path):
     assert "\\<script\\>" in sheet.to_markdown(made)
     assert "box\\|x" in sheet.to_markdown(made)
     assert r"\$x\textasciicircum{}\$" in sheet.to_latex(made)
+
+
+def test_another_table_of_that_name_is_another_table(tmp_path):
+    """What is known of the table of 2016 is known of its figures, not of its name."""
+    file = tmp_path / "dlbench-2016.csv"
+    file.write_text(GOOD)
+    found = published.read(str(file))
+    assert found.source == "dlbench-2016.csv"
+    assert found.caution("fcn-5") == "its mini-batch is not known"
+
+
+@pytest.mark.parametrize("name", ["", "12", "a b", "a:b", "a@b", "\x1b[31m", "a\nb"])
+def test_a_name_is_a_word(tmp_path, name):
+    """What `compare` and the shell can take."""
+    file = tmp_path / "mine.csv"
+    file.write_text(GOOD)
+    with pytest.raises(published.BadTable, match="is no name for a table"):
+        published.read(str(file), name)
+
+
+def test_rows_of_other_work_are_rows_of_their_own(tmp_path):
+    """Training and inference, mini-batches: labelled as measured rows are, never in one row; and then and now takes what compares."""
+    file = tmp_path / "mix.csv"
+    file.write_text(
+        "workload,framework,platform,threads,gpu,seconds_per_minibatch,mini_batch,mode\n"
+        "FCN-5,A,box,1,,1.0,64,train\nFCN-5,A,box,1,,0.01,64,infer\nFCN-5,A,box,1,,0.02,32,train\n"
+    )
+    mixed = published.read(str(file))
+    made = table.make([], published=[mixed])
+    assert [workload for workload, _, _ in made.rows] == [
+        "FCN-5, train, mini-batch 64",
+        "FCN-5, infer, mini-batch 64",
+        "FCN-5, train, mini-batch 32",
+    ]
+    (pair,) = then.pairs([measured("fcn-5", [0.5, 0.5])], mixed)
+    assert (pair.theirs.seconds, pair.times.estimate) == (1.0, pytest.approx(2.0))
+
+
+def test_another_network_of_the_name_is_refused(slide):
+    """Its definition's digest is another."""
+    found = then.pairs([measured("fcn-5", [0.1, 0.1]).but(definition="deadbeef0000")], slide)
+    assert {p.times for p in found} == {None}
+    assert "another network than today's" in found[0].reason

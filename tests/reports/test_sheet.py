@@ -49,7 +49,7 @@ def test_latex():
         r"\toprule",
         r"\multicolumn{2}{c}{CPU}",
         r"=cmd() \& \$x\textasciicircum{}\$",
-        r"\bfseries 0.25 =, 55\% mul [1]",
+        r"\textbf{0.25 =, 55\% mul [1]}",
         r"\begin{tabular}{llrrr}",
         r"\par\noindent Measured here, 100 \%.",
         r"0.50 ±1\% \textasciitilde{}",
@@ -77,8 +77,8 @@ def test_workbook():
     page = book["table"]
     assert [cell.value for cell in page[3]] == ["workload", "framework", "1 thread", "2 threads", "GTX"]
     assert "C2:D2" in [str(merged) for merged in page.merged_cells.ranges]
-    assert (page["C4"].value, page["C4"].number_format, page["C4"].font.bold) == (0.5, "0.00", False)
-    assert (page["D4"].value, page["D4"].font.bold) == (0.25, True)
+    assert (page["C4"].value, page["C4"].number_format, page["C4"].font.bold) == (0.5, '0.00" ±1% ~"', False)
+    assert (page["D4"].value, page["D4"].number_format, page["D4"].font.bold) == (0.25, '0.00" =, 55% mul [1]"', True)
     assert (page["B4"].value, page["B4"].data_type) == ("=cmd() & $x^$", "s")
     assert page["E4"].value == "- [2]"
     assert page["A7"].value == "bold: best"
