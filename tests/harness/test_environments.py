@@ -441,10 +441,17 @@ def test_build_without_the_framework(machine):
 def test_own_interpreter(machine):
     """A user's Python is used as it is, and listed."""
     made = environments.ensure("toy", toy("toy==1.0"))
-    own = environments.ensure("toy", toy("toy==2.0"), python=made.python)
-    assert (own.python, own.folder, own.packages, own.python_version) == (made.python, None, {"toy": "1.0"}, HERE)
+    python = Path(shutil.copytree(made.folder / "venv", machine / "mine", symlinks=True)) / "bin" / "python"
+    own = environments.ensure("toy", toy("toy==2.0"), python=python)
+    assert (own.python, own.folder, own.packages, own.python_version) == (python, None, {"toy": "1.0"}, HERE)
     assert own.build == "own interpreter"
     assert environments.disk_bytes(own) == 0
+
+
+def test_the_interpreter_of_an_environment_is_that_environment(machine):
+    """Named by its path, as `stepbench reproduce` does: the same digest, so that nothing seems to be another's."""
+    made = environments.ensure("toy", toy("toy==1.0"))
+    assert environments.ensure("toy", toy("toy==2.0"), python=made.python) == made
 
 
 def test_own_interpreter_without_the_framework(machine):

@@ -53,7 +53,7 @@ def test_quick_suite_is_the_readmes_promise():
 )
 def test_a_suite_hurries_only_as_it_is(asked, laps, budget):
     """Whatever is asked for by name takes its time."""
-    from harness.cli import _plan
+    from harness.cli.measuring import _plan
 
     nothing = {"suite": None, "workload_names": [], "framework_names": [], "variant_names": [], "threads": [], "mode": "train"}
     limits = {
