@@ -77,7 +77,7 @@ def environment_of(result: Result) -> Environment:
     from harness.plan import BadRequest
 
     name, wanted = result.cell.framework, result.environment
-    standing = {environment.digest: environment for environment in environments.all_environments()}
+    standing = {e.digest: e for e in environments.all_environments() if e.framework == name}
     if wanted.get("digest") in standing:
         return standing[wanted["digest"]]
     if name not in frameworks.discover():

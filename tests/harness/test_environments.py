@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys

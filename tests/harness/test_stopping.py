@@ -149,7 +149,7 @@ def test_however_wide_an_interval_is_a_round_is_worth_something(session, apart):
 )
 def test_a_selection_of_ones_own_is_graded(asked, rounds, stretched):
     """Eight rounds, and as long again while intervals are wide, as in the paper suite; whoever says rounds or a budget gets these."""
-    from harness.cli import _plan
+    from harness.cli.measuring import _plan
 
     nothing = {"suite": None, "workload_names": [], "framework_names": [], "variant_names": [], "threads": [], "mode": "train"}
     limits = {"precisions": ["float32"], "batch": None, "oversubscribe": False, "rounds": None, "budget": None, "seed": 1}
