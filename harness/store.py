@@ -274,12 +274,13 @@ class Store:
 
 @contextlib.contextmanager
 def _no_looking_for_cycles() -> Iterator[None]:
-    """Records are many and hold no cycles; looking for some while they are made would take a third of the time."""
+    """Records are many and hold no cycles; looking for some while they are made, or among them later, would take a third of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if enabled:
             gc.enable()
 

@@ -21,8 +21,10 @@ from reports.pages import render
 from reports.published import Published
 from reports.sheet import printable
 
-MOST_STEPS = 6
+MOST_STEPS = 4
 """Cells whose every step is drawn."""
+MOST_ROUNDS = 1000
+"""Cells of a page that tells every round of each: of more nobody reads them, and they would be most of the page."""
 MOST_DRAWN = 420
 """Cells in a picture: more cannot be told apart."""
 VIEWS = {"seconds": "seconds", "samples": "samples per second", "share": "share of the limit"}
@@ -72,7 +74,10 @@ def make(
         pictures=pictures(shown_cells),
         drawn=what,
         comparisons=[then.sheet(results, theirs) for theirs in published],
-        records=[(keys[r.cell], r.cell.key, r.status, record.record(r, by_hand=False), command(r.cell, run)) for r in results],
+        records=[
+            (keys[r.cell], r.cell.key, r.status, record.record(r, False, len(results) <= MOST_ROUNDS), command(r.cell, run))
+            for r in results
+        ],
     )
 
 

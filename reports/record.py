@@ -1,5 +1,7 @@
 """One cell's record in plain words, with every round: where its number comes from, and how to run it again."""
 
+import shlex
+
 import frameworks
 from harness.records import Result
 from harness.statistics import estimate
@@ -10,7 +12,7 @@ from reports.naming import describe, seconds
 from reports.sheet import printable
 
 
-def record(result: Result, by_hand: bool = True) -> str:
+def record(result: Result, by_hand: bool = True, every_round: bool = True) -> str:
     """One cell in plain words, with every round; and the command that runs it by hand, which holds paths of its machine."""
     cell = result.cell
     lines = [cell.key, f"status       {result.status}" + (f": {result.reason}" if result.reason else "")]
@@ -35,7 +37,9 @@ def record(result: Result, by_hand: bool = True) -> str:
         interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
         lines.append(f"estimate     {seconds(found.estimate)} s per mini-batch{interval}")
         lines += [f"mark         {mark}" for mark in marks(result)]
-    if result.rounds:
+    if result.rounds and not every_round:
+        lines.append(f"rounds       {len(result.rounds)}: stepbench show {shlex.quote(cell.key)}")
+    elif result.rounds:
         for what, share in (spread(result) or {}).items():
             if share is not None:
                 lines.append(f"spread       {100 * share:.2g} % {what.replace('_', ' ')}")
