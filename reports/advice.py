@@ -33,7 +33,7 @@ from reports.cells import ONE_ROUND, marks
 from reports.choose import Candidate, Choice, command, titles, work
 from reports.compare import in_words, interval
 from reports.contests import trusted
-from reports.naming import ends, joined, percent, seconds, span, thread_count, times, workload_title
+from reports.naming import ends, joined, percent, seconds, span, thread_count, times, timing, workload_title
 from reports.sheet import Column, Place, Sheet
 from reports.table import Footnotes
 
@@ -190,9 +190,8 @@ def _number(result: Result | None, notes: Footnotes) -> Place:
     if result is None or not trusted(result):
         return Place("-")
     found = estimate(result.seconds_by_round)
-    width = f" ±{100 * found.half_width:.2g}%" if found.low is not None else ""
     marked = tuple(notes.number(mark) for mark in marks(result) if mark != ONE_ROUND)
-    return Place(seconds(found.estimate) + width, found.estimate, notes=marked)
+    return Place(timing(found), found.estimate, notes=marked)
 
 
 def _of_first(choice: Choice) -> str:

@@ -4,7 +4,7 @@ from harness.comparison import compare
 from harness.records import Result
 from harness.statistics import estimate, over_rounds
 from reports.contests import trusted
-from reports.naming import percent, seconds, span
+from reports.naming import percent, span, timing
 from reports.sheet import Column, Place, Sheet
 
 WORDS = {"SLOWER": "slower now", "FASTER": "faster now", "EQUIVALENT": "the same, within 2 %"}
@@ -28,5 +28,4 @@ def _number(result: Result) -> Place:
     if not trusted(result):
         return Place("-")
     found = estimate(result.seconds_by_round)
-    width = f" ±{100 * found.half_width:.2g}%" if found.low is not None else ""
-    return Place(seconds(found.estimate) + width, found.estimate)
+    return Place(timing(found), found.estimate)

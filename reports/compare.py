@@ -33,7 +33,7 @@ from harness.statistics import Contrast, Estimate, over_rounds
 from harness.store import Run
 from reports.cells import ONE_ROUND, marks
 from reports.contests import besides, contrast, independent
-from reports.naming import ends, machine_name, percent, seconds, times
+from reports.naming import ends, machine_name, percent, times, timing
 from reports.sheet import Column, Place, Sheet
 from reports.sides import WORK, Match, Refused, Side, Source, Timed, match
 from reports.table import Footnotes
@@ -296,9 +296,8 @@ def number(timed: Timed | None, strong: bool, notes: Footnotes) -> Place:
     if timed is None or timed.number is None:
         return Place("-")
     found = timed.number
-    width = f" ±{100 * found.half_width:.2g}%" if found.low is not None else ""
     marked = [notes.number(mark) for mark in marks(timed.result) if mark != ONE_ROUND] if timed.result else []
-    return Place(seconds(found.estimate) + width, found.estimate, strong, notes=tuple(marked))
+    return Place(timing(found), found.estimate, strong, notes=tuple(marked))
 
 
 def objects(found: Compared) -> list[dict[str, Any]]:

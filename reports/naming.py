@@ -31,6 +31,11 @@ def machine_name(facts: dict[str, Any]) -> str:
         return "a machine that is not known"
 
 
+def timing(found: Estimate) -> str:
+    """Seconds, and half the interval as a share of them."""
+    return seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
+
+
 def significant(value: float) -> str:
     """Three significant digits, the thousands set apart: of samples per second."""
     return seconds(value) if value < 1000 else f"{float(f'{value:.3g}'):,.0f}"

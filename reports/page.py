@@ -16,7 +16,7 @@ from harness.statistics import estimate
 from reports import plots, record, table, then
 from reports.cells import limit
 from reports.contests import Contest, trusted
-from reports.naming import joined, label, machine_name, seconds, significant, thread_count, workload_title
+from reports.naming import joined, label, machine_name, seconds, significant, span, thread_count, workload_title
 from reports.pages import render
 from reports.published import Published
 from reports.sheet import printable
@@ -110,11 +110,8 @@ def plain_words(contest: Contest) -> str:
             seen.add(r.cell.framework)
     level = [name for name, c in known if c.verdict == "EQUIVALENT"]
     open_ = [name for name, c in known if c.verdict == "INCONCLUSIVE"]
-    behind = [
-        f"{name} takes {c.ratio.estimate:.2f}x ({c.ratio.low:.2f}-{c.ratio.high:.2f})"
-        for name, c in known
-        if c.verdict in ("SLOWER", "FASTER")
-    ]
+    told = [(name, c.ratio) for name, c in known if c.verdict in ("SLOWER", "FASTER")]
+    behind = [f"{name} takes {ratio.estimate:.2f}x ({span(ratio).removesuffix('x')})" for name, ratio in told]
     if not known:
         return f"{where}{first} was first, but one round shows no difference."
     parts = [f"{joined([first, *level])} tie" if level else f"{first} leads" if open_ else f"{first} is fastest"]

@@ -15,7 +15,7 @@ from harness.records import Result
 from harness.statistics import estimate
 from reports.cells import ONE_ROUND, limit, marks
 from reports.contests import Contest, along, contests, trusted
-from reports.naming import describe, label, machine_name, percent, seconds, span, thread_count, workload_title
+from reports.naming import describe, label, machine_name, percent, span, thread_count, timing, workload_title
 from reports.published import Figure, Published
 from reports.sheet import Column, Place, Sheet
 
@@ -152,7 +152,7 @@ def _measured(results: Sequence[Result], places: Sequence[tuple[str, int]], note
                 entries.append(Entry("-", "", False, None, (why,), None, result))
             else:
                 found = estimate(result.seconds_by_round)
-                shown = seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
+                shown = timing(found)
                 marked = tuple(notes.number(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
                 verdict = verdict_of.get(result.cell)
                 entries.append(Entry(shown, share(result), result.cell in best, verdict, marked, found.estimate, result))

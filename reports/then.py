@@ -13,7 +13,7 @@ import workloads
 from harness.records import Result
 from harness.statistics import Estimate, estimate
 from reports.contests import seconds_of, trusted
-from reports.naming import ends, label, seconds, thread_count, times, workload_title
+from reports.naming import ends, label, thread_count, times, timing, workload_title
 from reports.published import Figure, Published
 from reports.sheet import Column, Place, Sheet
 
@@ -70,7 +70,6 @@ def sheet(results: Sequence[Result], published: Published) -> Sheet:
     for pair in found:
         theirs, ours, ratio = pair.theirs, pair.ours, pair.times
         now = estimate(ours.seconds_by_round)
-        width = f" ±{100 * now.half_width:.2g}%" if now.low is not None else ""
         if pair.reason and pair.reason not in notes:
             notes.append(pair.reason)
         faster = f"{times(ratio.estimate)}x" + (f" ({ends(ratio)})" if ratio.low is not None else "") if ratio else "-"
@@ -80,7 +79,7 @@ def sheet(results: Sequence[Result], published: Published) -> Sheet:
                 Place(f"{theirs.framework}, {published.platform(theirs.platform)}, {theirs.heading}"),
                 Place(theirs.printed, theirs.seconds),
                 Place(f"{label(ours)}, {ours.cell.device.upper()}, {thread_count(ours.cell.threads)}"),
-                Place(seconds(now.estimate) + width, now.estimate),
+                Place(timing(now), now.estimate),
                 Place(
                     faster,
                     ratio.estimate if ratio else None,

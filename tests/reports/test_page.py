@@ -11,9 +11,11 @@ import pytest
 
 import workloads
 from frameworks import Cell
+from harness.comparison import Comparison
 from harness.records import Check, Conditions, Limits, Proof, Result, Round, Turn
+from harness.statistics import Estimate
 from reports import page, published, table
-from reports.contests import contests
+from reports.contests import Contest, contests
 
 CHECK = Check(1e-6, "loss after step 1", 0.1)
 QUIET = Conditions(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, None, None)
@@ -251,3 +253,11 @@ def test_a_run_without_numbers_is_a_page_too():
     assert "Of the cells, 1 is timeout" in text
     assert "<svg" not in text
     assert json.dumps(text)
+
+
+def test_an_interval_that_leaves_out_1_does_not_seem_to_hold_it():
+    """More digits where two would hide on which side it ends, as in the table."""
+    ratio = Estimate(1.013, 1.0012, 1.026)
+    first, other = cells(["fcn-5"], [1], ["default"])[:2]
+    contest = Contest(first.cell.contest, first, [(other, Comparison("SLOWER", ratio, 0.001, 0.02, 6))])
+    assert "takes 1.01x (1.001-1.03)" in page.plain_words(contest)
