@@ -53,12 +53,14 @@ def compare(
 ) -> list[Comparison]:
     """The comparisons of one table, decided together with others `besides` that could have been asked for; `independent` degrees of
     freedom are in all of them, if these have cells in common."""
-    known = squeeze([*contrasts, *besides], independent)
-    ps = _ps(known)
+    everyone = [*contrasts, *besides]
+    errors, freedoms = _squeezed(everyone, independent)
+    ps = _ps(numpy.array([c.log for c in everyone], float), errors, freedoms)
     decided = numpy.sort(ps[~numpy.isnan(ps)])
     found = numpy.flatnonzero(decided <= numpy.arange(1, len(decided) + 1) / max(1, len(decided)) * (1 - CERTAINTY))
     level = 1 - (1 - CERTAINTY) * (int(found[-1]) + 1 if len(found) else 1) / max(1, len(decided))
-    return [_decide(contrast, p, level, margin) for contrast, p in zip(known[: len(contrasts)], ps.tolist(), strict=False)]
+    known = _with(contrasts, errors, freedoms)
+    return [_decide(contrast, p, level, margin) for contrast, p in zip(known, ps.tolist(), strict=False)]
 
 
 HELD = 0.5
@@ -72,28 +74,36 @@ def squeeze(contrasts: Sequence[Contrast], independent: float | None = None) -> 
     (Smyth 2004, "Linear models and empirical Bayes methods", section 6.2: variances as from a scaled inverse chi-squared
     distribution, its two parameters by the moments of their logarithms. Where they differ much, hardly anything is drawn.)
     """
-    known = [c for c in contrasts if c.error]
-    if len(known) < 2:
-        return list(contrasts)
-    half = numpy.array([c.freedom / 2 for c in known])
-    variances = numpy.array([c.error**2 * c.rounds for c in known if c.error])
-    logs = numpy.log(variances) - digamma(half) + numpy.log(half)
-    excess = float(logs.var(ddof=1) - polygamma(1, half).mean())
+    return _with(contrasts, *_squeezed(contrasts, independent))
+
+
+def _with(contrasts: Sequence[Contrast], errors: numpy.ndarray, freedoms: numpy.ndarray) -> list[Contrast]:
+    """The first of these errors and degrees of freedom are theirs; an error that is not known stays so."""
+    found = zip(contrasts, errors.tolist(), freedoms.tolist(), strict=False)
+    return [c if c.error is None else Contrast(c.log, error, freedom, c.rounds) for c, error, freedom in found]
+
+
+def _squeezed(contrasts: Sequence[Contrast], independent: float | None) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """What squeezing makes of their errors, not a number where one is not known, and of their degrees of freedom."""
+    errors = numpy.array([numpy.nan if c.error is None else c.error for c in contrasts], float)
+    freedoms = numpy.array([c.freedom for c in contrasts], float)
+    spread = errors > 0
+    if spread.sum() < 2:
+        return errors, freedoms
+    own, rounds = freedoms[spread], numpy.array([c.rounds for c in contrasts], float)[spread]
+    variances = errors[spread] ** 2 * rounds
+    logs = numpy.log(variances) - digamma(own / 2) + numpy.log(own / 2)
+    excess = float(logs.var(ddof=1) - polygamma(1, own / 2).mean())
     if excess > 0:
         prior = 2 * _trigamma_inverse(excess)
         common = math.exp(float(logs.mean()) + float(digamma(prior / 2)) - math.log(prior / 2))
     else:
         prior, common = math.inf, math.exp(float(logs.mean()))
-    total = sum(c.freedom for c in known) if independent is None else independent
-    return [_towards(c, common, HELD * min(prior, max(0.0, total - c.freedom))) if c.error else c for c in contrasts]
-
-
-def _towards(contrast: Contrast, common: float, freedom: float) -> Contrast:
-    """One of them, towards a common variance that has so many degrees of freedom."""
-    assert contrast.error is not None
-    mine = contrast.error**2 * contrast.rounds
-    variance = (freedom * common + contrast.freedom * mine) / (freedom + contrast.freedom)
-    return Contrast(contrast.log, math.sqrt(variance / contrast.rounds), freedom + contrast.freedom, contrast.rounds)
+    total = own.sum() if independent is None else independent
+    added = HELD * numpy.minimum(prior, numpy.maximum(0.0, total - own))
+    errors[spread] = numpy.sqrt((added * common + own * variances) / (added + own) / rounds)
+    freedoms[spread] = added + own
+    return errors, freedoms
 
 
 def _trigamma_inverse(value: float) -> float:
@@ -106,12 +116,10 @@ def _trigamma_inverse(value: float) -> float:
     return found
 
 
-def _ps(contrasts: Sequence[Contrast]) -> numpy.ndarray:
+def _ps(logs: numpy.ndarray, errors: numpy.ndarray, freedoms: numpy.ndarray) -> numpy.ndarray:
     """Two-sided, each of no difference; not a number where the error is not known."""
-    logs = numpy.array([c.log for c in contrasts], float)
-    errors = numpy.array([numpy.nan if c.error is None else c.error for c in contrasts], float)
     with numpy.errstate(divide="ignore", invalid="ignore"):
-        found = 2 * stdtr(numpy.array([c.freedom for c in contrasts], float), -abs(logs) / errors)
+        found = 2 * stdtr(freedoms, -abs(logs) / errors)
     return numpy.where(errors == 0, numpy.where(logs == 0, 1.0, 0.0), found)
 
 

@@ -27,6 +27,7 @@ import platformdirs
 
 from frameworks import Build, Framework
 from harness.packages import Uv, condensed, isolated, uv_program
+from harness.problems import Problem
 
 Say = Callable[[str], None]
 OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq, "!=": operator.ne}
@@ -39,7 +40,7 @@ PROBE = Path(__file__).with_name("probe.py").read_text()
 RECORDED = ("framework", "digest", "build", "packages", "python_version")  # in environment.json; the rest is where it lies
 
 
-class EnvironmentProblem(Exception):
+class EnvironmentProblem(Problem):
     """No environment can be had; the text is one line that says why and what to do."""
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from harness.problems import Problem
 
-class Busy(Exception):
+
+class Busy(Problem):
     """Another run measures on this machine; the text says which."""
 
 

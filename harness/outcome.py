@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.conditions import THROWN_OUT
 from harness.records import Result, Round, Status
-from harness.statistics import CONFIDENCE, UNSTABLE_RATIO, over_rounds
+from harness.statistics import CONFIDENCE, UNSTABLE_RATIO
 
 NEVER_STEADY, PROCESSES = 0.5, 3
 """A cell of which more than this share of the processes, of so many at least, never became steady has no number."""
@@ -42,7 +42,7 @@ def judged(result: Result) -> tuple[Status, str]:
     if unsteady > NEVER_STEADY * len(standing) and len(standing) >= PROCESSES:
         look = f"stepbench plot steps {result.cell.key} -o steps.svg"
         return "unstable", f"its steps never became steady in {unsteady} of {len(standing)} processes: look at them with `{look}`"
-    found = over_rounds(result.seconds_by_round).interval(CONFIDENCE)
+    found = result.over_rounds.interval(CONFIDENCE)
     if found.low is not None and found.high is not None and found.high / found.low > UNSTABLE_RATIO:
         spread = f"{found.low:.3g} to {found.high:.3g} s"
         return "unstable", f"interval {spread} after {len(result.seconds_by_round)} rounds: run it on a quieter machine"

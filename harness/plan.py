@@ -8,13 +8,9 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness import host
+from harness.problems import BadRequest
 from harness.turns import SIDE_BY_SIDE, Pace
 from workloads import cost
-
-
-class BadRequest(Exception):
-    """The user asked for something that cannot be; the text says what, and what to do."""
-
 
 PACE = Pace()
 

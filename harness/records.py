@@ -9,7 +9,9 @@ from statistics import median
 from typing import Any, Literal, Self, overload
 
 from frameworks import Cell
+from harness.problems import Problem
 from harness.process import of_process
+from harness.statistics import Contrast, Estimate, over_rounds
 from harness.steady import Shape
 
 PROTOCOL = 4
@@ -87,7 +89,7 @@ class Turn:
         return cls(**{**data, "machine": Conditions(**data["machine"])})
 
 
-class Damaged(Exception):
+class Damaged(Problem):
     """What was stored cannot be read."""
 
 
@@ -137,8 +139,8 @@ class Check:
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
         """From its stored form."""
-        read: dict[str, Any] = {key: math.inf if value is None else value for key, value in data.items()}
-        return cls(**read)
+        error, share = (math.inf if data[name] is None else data[name] for name in ("error", "share_of_bound"))
+        return cls(error, data["where"], share)
 
 
 @dataclass(frozen=True)
@@ -212,10 +214,14 @@ class Round:
     @classmethod
     def of(cls, data: dict[str, Any], turns: Sequence[Turn]) -> Self:
         """From its stored form."""
-        own = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
-        found = cls(**{**own, "turns": turns, "check": data["check"] and Check.of(data["check"])})
-        found.__dict__.update((name, data[name]) for name in ("seconds_per_step", "steady_seconds_per_step"))  # cached_property's place
+        if missing := _STORED - data.keys():
+            raise KeyError(min(missing))
+        found = cls.__new__(cls)  # a frozen class's own way, field by field, takes as long as all the rest of reading a store
+        found.__dict__.update(data, turns=turns, check=data["check"] and Check.of(data["check"]))
         return found
+
+
+_STORED = {*Round.__dataclass_fields__, "seconds_per_step", "steady_seconds_per_step"} - {"turns"}
 
 
 @dataclass(frozen=True)
@@ -307,6 +313,16 @@ class Result:
         for (number, _), seconds in self.times.items():
             by_number.setdefault(number, []).append(seconds)
         return [median(own) for own in by_number.values()]
+
+    @cached_property
+    def over_rounds(self) -> Contrast:
+        """What its rounds tell of its time. Raises ValueError where none stands."""
+        return over_rounds(self.seconds_by_round)
+
+    @cached_property
+    def number(self) -> Estimate:
+        """Seconds per step, with the interval. Raises ValueError where no round stands."""
+        return self.over_rounds.number
 
     def settled(self) -> bool:
         """Nothing more to measure: it failed."""

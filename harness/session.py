@@ -26,8 +26,9 @@ from harness.launcher import Launch, WorkerFailed, launch
 from harness.oracle import Oracle
 from harness.outcome import after, rounds_to_stand
 from harness.plan import Plan
+from harness.problems import BadRequest
 from harness.records import PROTOCOL, Limits, Result, Round, Status, plain
-from harness.statistics import over_rounds, ratio
+from harness.statistics import ratio
 from harness.store import Store
 from harness.tiny import Failed, TinyProofs
 from harness.turns import run_round, steps_seconds
@@ -55,7 +56,7 @@ class Session:
             known = workloads.definition(workloads.discover()[cell.workload])
             before = self.results.setdefault(cell, Result(cell, definition=known))
             if before.rounds and before.definition not in ("", known):
-                raise plan.BadRequest(f"{cell.workload} is no longer the network that this run began with: start a new run")
+                raise BadRequest(f"{cell.workload} is no longer the network that this run began with: start a new run")
             self.results[cell] = before.but(definition=known)
         self.logs = Path(tempfile.mkdtemp(prefix="stepbench-logs-"))
         self.durations: dict[tuple[Cell, ...], float] = {}
@@ -261,7 +262,7 @@ class Session:
         known = [r for r in group if r.standing]
         if not known:
             return lost
-        numbers = [over_rounds(r.seconds_by_round) for r in known]
+        numbers = [r.over_rounds for r in known]
         met = (ratio(a.times, b.times, [r.times for r in known if r is not a and r is not b]) for a, b in combinations(known, 2))
         pairs = squeeze([pair for pair in met if pair], (len(known) - 1) * (min(n.rounds for n in numbers) - 1))
         then = shortfall([n.after_another() for n in numbers], [p.after_another() for p in pairs], self.target)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
+from typing import NamedTuple
 
 from scipy.special import stdtrit
 
@@ -53,9 +54,8 @@ class Estimate:
         return (self.high - self.low) / (2 * self.estimate)
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """What rounds tell of a logarithm: of a time, or of a ratio of times."""
+class Contrast(NamedTuple):
+    """What rounds tell of a logarithm: of a time, or of a ratio of times. A tuple, since a table has a great many pairs."""
 
     log: float
     error: float | None

@@ -20,7 +20,6 @@ CSV has the same in columns such as seconds.lstm-32.estimate.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ import workloads
 from harness.comparison import DIFFERENCE, MARGIN, Comparison, would_find
 from harness.plan import GRADED_ROUNDS
 from harness.records import Result
-from harness.statistics import Contrast, Estimate, estimate
+from harness.statistics import Contrast, Estimate
 from reports.cells import ONE_ROUND, marks
 from reports.choose import Candidate, Choice, command, titles, work
 from reports.compare import in_words, interval
@@ -74,7 +73,7 @@ MOST = 10_000
 def _after(known: Contrast, rounds: int) -> Contrast:
     assert known.error is not None
     error = known.error * math.sqrt(known.rounds / rounds)
-    return replace(known, error=error, freedom=known.freedom * rounds / known.rounds, rounds=rounds)
+    return known._replace(error=error, freedom=known.freedom * rounds / known.rounds, rounds=rounds)
 
 
 def _round_seconds(result: Result) -> float:
@@ -189,7 +188,7 @@ def prices(choice: Choice) -> Sheet:
 def _number(result: Result | None, notes: Footnotes) -> Place:
     if result is None or not trusted(result):
         return Place("-")
-    found = estimate(result.seconds_by_round)
+    found = result.number
     marked = tuple(notes.number(mark) for mark in marks(result) if mark != ONE_ROUND)
     return Place(timing(found), found.estimate, notes=marked)
 
@@ -220,7 +219,7 @@ def objects(choice: Choice) -> list[dict[str, Any]]:
     """One a candidate, for JSON."""
     made = []
     for c in choice.ranked + choice.failed:
-        of = {r.cell.workload: estimate(r.seconds_by_round) for r in c.results if trusted(r)}
+        of = {r.cell.workload: r.number for r in c.results if trusted(r)}
         ranked, gain = not c.reason, c.gain
         made.append(
             {

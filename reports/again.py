@@ -2,7 +2,6 @@
 
 from harness.comparison import compare
 from harness.records import Result
-from harness.statistics import estimate, over_rounds
 from reports.contests import trusted
 from reports.naming import percent, span, timing
 from reports.sheet import Column, Place, Sheet
@@ -16,7 +15,7 @@ def sheet(before: Result, now: Result, first: int, second: int) -> tuple[Sheet, 
     columns = (Column("", numeric=False), Column("seconds per mini-batch"), Column("rounds"))
     if not trusted(now):
         return Sheet(before.cell.key, columns, rows, points=(f"No number now: {now.status}: {now.reason}",)), False
-    (found,) = compare([over_rounds(now.seconds_by_round) - over_rounds(before.seconds_by_round)])
+    (found,) = compare([now.over_rounds - before.over_rounds])
     if found.ratio.low is None:
         return Sheet(before.cell.key, columns, rows, points=("One of them has one round only: no difference is shown",)), True
     word = WORDS.get(found.verdict, f"not told apart: {percent(found.smallest_effect)} would show")
@@ -27,5 +26,5 @@ def sheet(before: Result, now: Result, first: int, second: int) -> tuple[Sheet, 
 def _number(result: Result) -> Place:
     if not trusted(result):
         return Place("-")
-    found = estimate(result.seconds_by_round)
+    found = result.number
     return Place(timing(found), found.estimate)

@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import median, stdev
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ import workloads
 from frameworks import Cell
 from harness.comparison import Comparison
 from harness.records import Result, plain
-from harness.statistics import estimate
 from reports.contests import against, trusted
 from workloads import cost, files
 
@@ -28,7 +27,7 @@ def cell_object(result: Result, compared: tuple[Cell, Comparison] | None = None)
     """A result for machines, and what it is compared with. Seconds, bytes, FLOP; None where a thing was not measured or cannot be
     trusted."""
     cell, rounds = result.cell, result.rounds
-    found = estimate(result.seconds_by_round) if trusted(result) else None
+    found = result.number if trusted(result) else None
     needed = needs(cell)
     flops = needed.flops if needed else None
     return {
@@ -82,7 +81,7 @@ def limit(result: Result) -> dict[str, Any] | None:
         return None
     least = {"matrix product": needed.flops / limits.flops_per_second, "memory": needed.least_bytes / limits.bytes_per_second}
     binds = max(least, key=lambda what: least[what])
-    return {"share": least[binds] / estimate(result.seconds_by_round).estimate, "binds": binds, **asdict(limits)}
+    return {"share": least[binds] / result.number.estimate, "binds": binds, **vars(limits)}
 
 
 def marks(result: Result) -> list[str]:

@@ -29,7 +29,7 @@ import frameworks
 from frameworks import Cell
 from harness import comparison
 from harness.comparison import MARGIN, Comparison, Verdict
-from harness.statistics import Contrast, Estimate, over_rounds
+from harness.statistics import Contrast, Estimate
 from harness.store import Run
 from reports.cells import ONE_ROUND, marks
 from reports.contests import besides, contrast, independent
@@ -176,7 +176,7 @@ def _contrast(pair: Pair) -> Contrast:
     assert y
     if pair.paired:
         return contrast(y, x, pair.a.source.rivals[x.cell.contest])
-    return over_rounds(y.seconds_by_round) - over_rounds(x.seconds_by_round)
+    return y.over_rounds - x.over_rounds
 
 
 def summary(found: Compared) -> str:

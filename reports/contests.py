@@ -13,7 +13,7 @@ import numpy
 from frameworks import Cell
 from harness.comparison import Comparison, Verdict, compare
 from harness.records import Result
-from harness.statistics import CONFIDENCE, Contrast, estimate, over_rounds, ratio
+from harness.statistics import CONFIDENCE, Contrast, ratio
 
 
 def trusted(result: Result) -> bool:
@@ -23,7 +23,7 @@ def trusted(result: Result) -> bool:
 
 def seconds_of(result: Result) -> float:
     """The number."""
-    return estimate(result.seconds_by_round).estimate
+    return result.number.estimate
 
 
 def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdict]]:
@@ -33,7 +33,7 @@ def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdi
     for row in rows:
         ranked = sorted(filter(trusted, row), key=seconds_of)
         best |= {r.cell for r in ranked[:1] if len(ranked) > 1}
-        numbers = [over_rounds(r.seconds_by_round) for r in ranked]
+        numbers = [r.over_rounds for r in ranked]
         behind += [(r.cell, number - numbers[0]) for r, number in zip(ranked[1:], numbers[1:], strict=True)]  # they never met
         pairs += [b - a for a, b in combinations(numbers[1:], 2)]
     contrasts = [contrast_ for _, contrast_ in behind]
@@ -115,7 +115,7 @@ def against(results: Sequence[Result]) -> dict[Cell, tuple[Cell, Comparison]]:
 
 def fastest(rivals: Sequence[Result], links: Sequence[Result] = ()) -> tuple[Result, list[tuple[Result, Contrast]]]:
     """The fastest of at least two, and every other one's ratio to it, from the fastest to the slowest."""
-    order = sorted(rivals, key=lambda r: estimate(r.seconds_by_round).estimate)
+    order = sorted(rivals, key=lambda r: r.number.estimate)
     for _ in order:  # rounds in common may show that another one is faster than its own rounds say
         first, others = order[0], order[1:]
         found = [(r, contrast(r, first, links)) for r in others]
@@ -132,4 +132,4 @@ def contrast(a: Result, b: Result, links: Sequence[Result] = ()) -> Contrast:
     met = ratio(a.times, b.times, [c.times for c in links if c is not a and c is not b])
     if met is not None and (met.error is not None or min(len(a.seconds_by_round), len(b.seconds_by_round)) < 2):
         return met
-    return over_rounds(a.seconds_by_round) - over_rounds(b.seconds_by_round)
+    return a.over_rounds - b.over_rounds

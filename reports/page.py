@@ -12,7 +12,6 @@ from typing import Any
 
 from frameworks import Cell
 from harness.records import STATUSES, Result
-from harness.statistics import estimate
 from reports import plots, record, table, then
 from reports.cells import limit
 from reports.contests import Contest, trusted
@@ -158,7 +157,7 @@ def place(entry: table.Entry, keys: dict[Cell, str]) -> dict[str, Any]:
         "hover": "",
     }
     if entry.result is not None and entry.value is not None:
-        found = estimate(entry.result.seconds_by_round)
+        found = entry.result.number
         shown["views"] = {"samples": significant(entry.result.cell.mini_batch / found.estimate), "share": entry.share or "-"}
         shown["samples"] = entry.result.cell.mini_batch / found.estimate
         shown["share"] = near["share"] if (near := limit(entry.result)) else ""
@@ -218,6 +217,6 @@ def worth_a_look(results: Sequence[Result]) -> list[Result]:
     best: dict[str, Result] = {}
     for r in filter(trusted, results):
         before = best.setdefault(r.cell.workload, r)
-        if estimate(r.seconds_by_round).estimate < estimate(before.seconds_by_round).estimate:
+        if r.number.estimate < before.number.estimate:
             best[r.cell.workload] = r
     return [*unsteady, *best.values()][:MOST_STEPS]

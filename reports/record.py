@@ -4,7 +4,6 @@ import shlex
 
 import frameworks
 from harness.records import Result
-from harness.statistics import estimate
 from harness.steady import SHAPES
 from reports.cells import marks, spread, versions
 from reports.contests import trusted
@@ -33,7 +32,7 @@ def record(result: Result, by_hand: bool = True, every_round: bool = True) -> st
         held = [f"{name} {version}" for name, version in versions(result).items() if name != "python"]
         lines += [f"packages     {', '.join(held)}"] if held else []
     if trusted(result):
-        found = estimate(result.seconds_by_round)
+        found = result.number
         interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
         lines.append(f"estimate     {seconds(found.estimate)} s per mini-batch{interval}")
         lines += [f"mark         {mark}" for mark in marks(result)]

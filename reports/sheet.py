@@ -95,25 +95,29 @@ def below(sheet: Sheet) -> list[str]:
 
 def to_rich(sheet: Sheet) -> RichTable:
     """For the terminal: the table alone, since what stands above and below may be wider."""
+    from rich.cells import cell_len
     from rich.table import Table as RichTable
     from rich.text import Text  # not markup: a name is a name
+
+    from reports.line import Line
 
     several = len({column.group for column in sheet.columns if column.group}) > 1
     shown = RichTable()
     before = ""
-    for column in sheet.columns:
+    rows = [[_joined(place) for place in row] for row in sheet.rows]
+    for number, column in enumerate(sheet.columns):
         heading = f"{column.group if column.group != before else ''}\n{column.heading}" if several else column.whole
-        shown.add_column(Text(heading), justify="right" if column.numeric else "left", no_wrap=True)
+        width = max(map(cell_len, (*heading.split("\n"), *(row[number] for row in rows))))
+        shown.add_column(Text(heading), justify="right" if column.numeric else "left", no_wrap=True, width=width)
         before = column.group
     before = ""
-    for row in sheet.rows:
-        texts = [Text(_joined(place), "bold" if place.strong else "") for place in row]
+    for row, texts in zip(sheet.rows, rows, strict=True):
         if sheet.sections and row[0].text == before:
-            texts[0] = Text()
+            texts[0] = ""
         elif sheet.sections and before:
             shown.add_section()
         before = row[0].text
-        shown.add_row(*texts)
+        shown.add_row(*(Line(text, place.strong) for text, place in zip(texts, row, strict=True)))
     return shown
 
 

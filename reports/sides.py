@@ -14,7 +14,7 @@ from typing import Any
 import frameworks
 from frameworks import Cell
 from harness.records import Result
-from harness.statistics import Estimate, estimate
+from harness.statistics import Estimate
 from harness.store import Run
 from reports.contests import trusted
 from reports.naming import thread_count, workload_title
@@ -105,7 +105,7 @@ def why(result: Result) -> str:
 
 
 def _measured(source: Source, result: Result) -> Timed:
-    return Timed(source, result.cell, estimate(result.seconds_by_round) if trusted(result) else None, why(result), result)
+    return Timed(source, result.cell, result.number if trusted(result) else None, why(result), result)
 
 
 def _published(source: Source, figure: Figure) -> Timed:

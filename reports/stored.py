@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import frameworks
 import workloads
-from harness.plan import BadRequest
+from harness.problems import BadRequest
 from harness.records import Result
 from harness.store import Run, Store, default_location
 from reports import published, table

@@ -12,7 +12,6 @@ import frameworks
 from frameworks import Cell
 from harness.comparison import MARGIN, Verdict
 from harness.records import Result
-from harness.statistics import estimate
 from reports.cells import ONE_ROUND, limit, marks
 from reports.contests import Contest, along, contests, trusted
 from reports.naming import describe, label, machine_name, percent, span, thread_count, timing, workload_title
@@ -151,7 +150,7 @@ def _measured(results: Sequence[Result], places: Sequence[tuple[str, int]], note
                 why = notes.number(f"{result.status}: {result.reason}" if result.reason else result.status)
                 entries.append(Entry("-", "", False, None, (why,), None, result))
             else:
-                found = estimate(result.seconds_by_round)
+                found = result.number
                 shown = timing(found)
                 marked = tuple(notes.number(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
                 verdict = verdict_of.get(result.cell)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import workloads
 from harness.records import Result
-from harness.statistics import Estimate, estimate
+from harness.statistics import Estimate
 from reports.contests import seconds_of, trusted
 from reports.naming import ends, label, thread_count, times, timing, workload_title
 from reports.published import Figure, Published
@@ -44,7 +44,7 @@ def pairs(results: Sequence[Result], published: Published) -> list[Pair]:
             if measured:
                 ours = min(alike or measured, key=seconds_of)
                 reason = published.caution(workload) or _differs(theirs, ours)
-                now = estimate(ours.seconds_by_round)
+                now = ours.number
                 assert theirs.seconds is not None
                 ends = (None, None) if now.low is None or now.high is None else (theirs.seconds / now.high, theirs.seconds / now.low)
                 found.append(Pair(theirs, ours, None if reason else Estimate(theirs.seconds / now.estimate, *ends), reason))
@@ -69,7 +69,7 @@ def sheet(results: Sequence[Result], published: Published) -> Sheet:
     found = pairs(results, published)
     for pair in found:
         theirs, ours, ratio = pair.theirs, pair.ours, pair.times
-        now = estimate(ours.seconds_by_round)
+        now = ours.number
         if pair.reason and pair.reason not in notes:
             notes.append(pair.reason)
         faster = f"{times(ratio.estimate)}x" + (f" ({ends(ratio)})" if ratio.low is not None else "") if ratio else "-"

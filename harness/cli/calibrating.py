@@ -78,7 +78,8 @@ def calibrate(
     from harness.calibration import Recording, Runs
     from harness.calibration import calibrate as rates
     from harness.grade import grade
-    from harness.plan import GRADED_ROUNDS, STRETCH, BadRequest
+    from harness.plan import GRADED_ROUNDS, STRETCH
+    from harness.problems import BadRequest
     from harness.records import PROTOCOL
     from harness.store import Store, default_location
 
@@ -135,7 +136,8 @@ def _record(
     from harness.calibration import record, seconds_of_a_round
     from harness.launcher import WorkerFailed, launch
     from harness.lock import machine_to_ourselves
-    from harness.plan import PACE, BadRequest
+    from harness.plan import PACE
+    from harness.problems import BadRequest
     from harness.records import PROTOCOL
 
     wanted = ["tuned", "default"] if variant is None else [variant]

@@ -49,7 +49,8 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     stepbench run -w alexnet -f torch,jax --variant default,tuned -t 2 --budget 5m
     """
     from harness.lock import machine_to_ourselves
-    from harness.plan import BadRequest, Plan, expected_seconds
+    from harness.plan import Plan, expected_seconds
+    from harness.problems import BadRequest
 
     if resume:
         refuse_others_than("--resume goes on with the stored plan", "resume", "wait", "as_json", "location")

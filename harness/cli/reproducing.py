@@ -37,7 +37,8 @@ def reproduce(cell: str, number: int | None, rounds: int | None, wait: bool, loc
     from dataclasses import replace
 
     from harness.lock import machine_to_ourselves
-    from harness.plan import BadRequest, Plan
+    from harness.plan import Plan
+    from harness.problems import BadRequest
     from harness.session import execute
     from reports import again
     from reports.stored import stored
@@ -74,7 +75,7 @@ def environment_of(result: Result) -> Environment:
     import frameworks
     from frameworks import Build
     from harness import environments
-    from harness.plan import BadRequest
+    from harness.problems import BadRequest
 
     name, wanted = result.cell.framework, result.environment
     standing = {e.digest: e for e in environments.all_environments() if e.framework == name}

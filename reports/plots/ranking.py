@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.records import Result
-from harness.statistics import estimate
 from reports.contests import seconds_of
 from reports.naming import seconds, thread_count, workload_title
 from reports.plots.rows import Dot, dots
@@ -18,7 +17,7 @@ ABOUT = "seconds per mini-batch with 95 % intervals, network by network"
 def draw(results: Sequence[Result]) -> Any:
     """A matplotlib figure. Raises ValueError where no cell has a number."""
     shown = numbered(results)
-    found = [(r, estimate(r.seconds_by_round)) for r in shown]
+    found = [(r, r.number) for r in shown]
     figure, axes = dots([Dot(r, e.estimate, e.low, e.high) for r, e in found], "seconds per mini-batch")
     for ax in axes.values():
         ax.set_xlim(left=0)
@@ -32,7 +31,7 @@ def alt(results: Sequence[Result]) -> str:
     lowest = []
     for workload in dict.fromkeys(r.cell.workload for r in shown):
         first = min((r for r in shown if r.cell.workload == workload), key=seconds_of)
-        found = estimate(first.seconds_by_round)
+        found = first.number
         interval = f", {seconds(found.low)} to {seconds(found.high)}" if found.low is not None and found.high is not None else ""
         who = f"{called[first.cell]}, {thread_count(first.cell.threads)}"
         lowest.append(f"{plain(workload_title(workload))} {seconds(found.estimate)} ({who}{interval})")

@@ -14,7 +14,7 @@ from scipy.optimize import isotonic_regression
 
 from frameworks import Cell
 from harness.records import Result
-from harness.statistics import Estimate, estimate
+from harness.statistics import Estimate
 from reports.cells import limit, needs
 from reports.naming import significant, thread_count, workload_title
 from reports.plots.shown import between, cells, manners, names, numbered, plain, where
@@ -119,7 +119,7 @@ def points(results: Sequence[Result]) -> list[Point]:
     for r in numbered(results):
         near, needed = limit(r), needs(r.cell)
         if near and needed:
-            took = estimate(r.seconds_by_round)
+            took = r.number
             ends = (needed.flops / took.high, needed.flops / took.low) if took.low is not None and took.high is not None else (None, None)
             achieved = Estimate(needed.flops / took.estimate, *ends)
             roof = near["flops_per_second"], near["bytes_per_second"]

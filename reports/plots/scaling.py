@@ -12,7 +12,7 @@ from typing import Any
 
 from frameworks import Cell
 from harness.records import Result
-from harness.statistics import CONFIDENCE, Estimate, over_rounds
+from harness.statistics import CONFIDENCE, Estimate
 from reports.naming import workload_title
 from reports.plots.shown import between, cells, manners, names, numbered, plain
 from reports.plots.style import FILLS, INK, LINES, MARKERS, colour, columns, dealt, drawing, key, legend, panels
@@ -158,7 +158,7 @@ def lines(results: Sequence[Result]) -> list[Line]:
         by_cell.setdefault(r.cell._replace(threads=0), []).append(r)
     found = []
     for own in (by_cell[cell] for cell in dict.fromkeys(r.cell._replace(threads=0) for r in shown)):
-        first, numbers = own[0].cell, [over_rounds(r.seconds_by_round) for r in own]
+        first, numbers = own[0].cell, [r.over_rounds for r in own]
         speedups = [Estimate(1.0, None, None), *((numbers[0] - number).interval(CONFIDENCE) for number in numbers[1:])]
         if len(own) > 1:
             found.append(Line(called[first], rest[first], first, [r.cell.threads for r in own], speedups))

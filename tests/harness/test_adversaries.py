@@ -17,7 +17,6 @@ from harness.environments import Environment
 from harness.launcher import Worker, launch
 from harness.outcome import after
 from harness.records import Result
-from harness.statistics import estimate
 from harness.turns import Pace, compete
 from reports import contests, table
 
@@ -127,7 +126,7 @@ def test_a_frequency_step(machine, monkeypatch, deaf):
     found = machine.comparison()
     assert found.verdict == "EQUIVALENT"
     assert found.ratio.estimate == pytest.approx(1.0, abs=0.01)
-    assert estimate(a.seconds_by_round).half_width > 0.1
+    assert a.number.half_width > 0.1
 
 
 def test_a_frequency_step_that_the_machine_does_not_tell(machine, deaf):
@@ -163,7 +162,7 @@ def test_a_burst_of_steal(machine, monkeypatch):
         assert [bool(r.disturbance) for r in result.rounds] == [False, True, False, False, False, False]
         assert result.rounds[1].disturbance.startswith("time stolen by the hypervisor")
         assert result.status == "ok"
-        assert estimate(result.seconds_by_round).estimate == pytest.approx(0.02, rel=0.01)
+        assert result.number.estimate == pytest.approx(0.02, rel=0.01)
     assert machine.comparison().verdict == "EQUIVALENT"
 
 

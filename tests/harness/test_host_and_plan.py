@@ -4,7 +4,8 @@ import pytest
 
 from frameworks import Cell
 from harness.host import Processor, layout, memory_kills, places
-from harness.plan import BadRequest, Plan, make_cells, next_part, suites
+from harness.plan import Plan, make_cells, next_part, suites
+from harness.problems import BadRequest
 
 TWO_SOCKETS = tuple(Processor(n, (n % 4 // 2, n % 4), n % 4 // 2) for n in range(8))
 """2 sockets x 2 cores x 2 siblings, siblings numbered 4 apart: cores 0 1 | 2 3, siblings 4 5 | 6 7."""
