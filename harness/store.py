@@ -7,11 +7,12 @@ What it does not know: what the numbers mean.
 import datetime
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sql
 from platformdirs import user_data_path
@@ -51,10 +52,15 @@ def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
+Use = Literal["read", "write", "create"]
+"""What a store is opened for. A file of an older schema is brought up to this one when it is written to; who only looks at it, and at a
+friend's, changes nothing: a copy in memory is brought up."""
+
+
 class Store:
     """An open store. Every method raises StoreProblem, in one line, where the database does not do as it should."""
 
-    def __init__(self, location: str, create: bool = False) -> None:
+    def __init__(self, location: str, use: Use = "read") -> None:
         self.location = PASSWORD.sub(r"\1***@", location)
         try:
             path = Path(location).expanduser().absolute()
@@ -67,8 +73,8 @@ class Store:
         if url.get_backend_name() == "sqlite":
             if url.database in (None, "", ":memory:"):
                 raise StoreProblem(f"{location} names no file, so nothing would be kept: write sqlite:////absolute/path or a file's name")
-            self._make_room(Path(str(url.database)), create)
-        self._guard(lambda: self._open(create))
+            self._make_room(Path(str(url.database)), use == "create")
+        self._guard(lambda: self._open(use))
 
     def _make_room(self, path: Path, create: bool) -> None:
         """SQLite makes an empty file of any name that it is given: only where one is wanted."""
@@ -81,15 +87,20 @@ class Store:
         except OSError as error:
             raise StoreProblem(f"{path.parent} cannot be made ({error.strerror}): name another file with --store") from None
 
-    def _open(self, create: bool) -> None:
+    def _open(self, use: Use) -> None:
         with self.engine.begin() as connection:
             names = sql.inspect(connection).get_table_names()
             if "info" not in names:
-                if names or not create:
+                if names or use != "create":
                     raise StoreProblem(f"{self.location} is a database, but no store of stepbench: name another with --store")
                 schema.make(connection)
             found = schema.version(connection)
-            if found != schema.SCHEMA and not schema.upgrade(connection, found):
+            if found == schema.SCHEMA:
+                return
+            if use == "read" and connection.dialect.name == "sqlite":
+                self.engine = _in_memory(connection)
+        with self.engine.begin() as connection:
+            if not schema.upgrade(connection, found):
                 raise StoreProblem(
                     f"{self.location} has schema {found}, this stepbench reads {schema.SCHEMA}: move it away, or name another with --store"
                 )
@@ -268,6 +279,17 @@ class Store:
             return [_result(row, tuple(by_result.get(row["id"], ()))) for row in rows]
 
         return list(self._guard(action))
+
+
+def _in_memory(connection: sql.Connection) -> sql.Engine:
+    """A copy of an SQLite file."""
+    copy = sql.create_engine("sqlite://", poolclass=sql.StaticPool)
+    with copy.connect() as new:
+        old, its = (one.connection.dbapi_connection for one in (connection, new))
+        assert isinstance(old, sqlite3.Connection)
+        assert isinstance(its, sqlite3.Connection)
+        old.backup(its)
+    return copy
 
 
 def _columns_of(connection: sql.Connection, query: sql.Select[Any]) -> dict[str, Sequence[Any]]:

@@ -8,17 +8,17 @@ import frameworks
 import workloads
 from harness.problems import BadRequest
 from harness.records import Result
-from harness.store import Run, Store, default_location
+from harness.store import Run, Store, Use, default_location
 from reports import published, table
 from reports.naming import machine_name
 from workloads import files
 
 
-def open_store(location: str | None, create: bool = False) -> Store:
+def open_store(location: str | None, use: Use = "read") -> Store:
     """The store that was asked for, or the user's own. Raises StoreProblem."""
     if location == "":
         raise BadRequest("--store is empty: name a file, or leave it out")
-    return Store(default_location() if location is None else location, create)
+    return Store(default_location() if location is None else location, use)
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def calibrate(
     from harness.plan import GRADED_ROUNDS, STRETCH
     from harness.problems import BadRequest
     from harness.records import PROTOCOL
-    from harness.store import Store, default_location
+    from reports.stored import open_store
 
     if again:
         refuse_others_than("--again tells of what is recorded", "again", "run_rounds", "seed", "as_json", "traces", "location")
@@ -89,7 +89,7 @@ def calibrate(
         raise click.UsageError(f"--seconds {asked['seconds']:g} is too short: {SHORTEST:g} at least")
     if not again and run_rounds is not None and run_rounds > asked["rounds"]:
         raise BadRequest(f"{asked['rounds']} recorded rounds do not tell of runs of {run_rounds}: record more with --rounds")
-    store = Store(default_location() if location is None else location, create=not again)
+    store = open_store(location, "write" if again else "create")
     known = None
     if again:
         stored = store.calibration(host.machine(host.facts()), PROTOCOL)

@@ -62,7 +62,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
     from reports.stored import machine_line, open_store
 
     with machine_to_ourselves(wait, progress.say):
-        store = open_store(location, create=not resume)
+        store = open_store(location, "write" if resume else "create")
         if asked_plan is None:
             earlier = store.run(unfinished=True)
             if earlier.protocol != PROTOCOL:

@@ -195,7 +195,7 @@ def import_published(file: str, name: str | None, source: str | None, replace: b
         found = read(file, name, source)
     except BadTable as problem:
         raise click.UsageError(str(problem)) from None
-    store = open_store(location, create=True)
+    store = open_store(location, "create")
     if found.name in store.published_names() and not replace and imported(store, found.name).figures != found.figures:
         raise click.UsageError(f"other figures are called {found.name!r} already: take another --name, or --replace them")
     store.save_published(found.name, found.source, [asdict(f) for f in found.figures])

@@ -38,7 +38,7 @@ def large(tmp_path_factory):
     )  # fmt: skip
     batch = {name: workloads.discover()[name].mini_batch for name in NETWORKS}
     cells = [Cell(w, f, v, "cpu", t, batch[w], p, m) for w, t, p, m, f, v in kinds]
-    store = Store(str(location), create=True)
+    store = Store(str(location), "create")
     run, made = store.begin({}, FACTS, PROTOCOL, cells), []
     for cell in cells:
         base, rounds = math.exp(noise.gauss(0, 0.3)), []

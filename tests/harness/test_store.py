@@ -31,7 +31,7 @@ def a_round(number):
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(str(tmp_path / "store.sqlite"), create=True)
+    return Store(str(tmp_path / "store.sqlite"), "create")
 
 
 def test_what_is_written_is_read_back(store):
@@ -141,7 +141,7 @@ def test_another_schema_is_not_touched(store, number):
     with store.engine.begin() as connection:
         connection.exec_driver_sql(f"update info set value = '{number}'")
     with pytest.raises(StoreProblem, match=f"has schema {number}, this stepbench reads {SCHEMA}"):
-        Store(store.location, create=True)
+        Store(store.location, "create")
 
 
 @pytest.fixture
@@ -154,14 +154,14 @@ def old_store(tmp_path):
 
 
 def test_an_older_store_is_brought_up_to_this_schema(old_store, tmp_path):
-    """Nothing is lost: numbers, step times, conditions; its tables are those of a new store."""
-    (found,) = Store(str(old_store)).results(1)
+    """When it is written to; nothing is lost: numbers, step times, conditions; its tables are those of a new store."""
+    (found,) = Store(str(old_store), "write").results(1)
     assert (found.status, found.definition, [r.number for r in found.rounds]) == ("ok", "", [1, 2])
     assert found.rounds[0].seconds_per_step == 0.02000869399989824  # of its faster turn that counts, the first of two steps
     assert found.rounds[0].steps[0] == 0.020007781999993313
     assert found.rounds[0].turns[2].machine.seconds == 0.04159060699998918
     assert found.rounds[0].seconds_per_step == replace(found.rounds[0]).seconds_per_step  # kept, and worked out again
-    new = Store(str(tmp_path / "new.sqlite"), create=True)
+    new = Store(str(tmp_path / "new.sqlite"), "create")
     columns = [
         {
             table: {column["name"] for column in sql.inspect(one.engine).get_columns(table)}
@@ -182,12 +182,25 @@ def test_an_upgrade_that_ends_halfway_leaves_the_store_as_it_was(old_store, monk
     step = schema.STEPS[7]
     monkeypatch.setitem(schema.STEPS, 7, fails)
     with pytest.raises(StoreProblem, match="power cut"):
-        Store(str(old_store))
+        Store(str(old_store), "write")
     with sqlite3.connect(old_store) as connection:
         assert connection.execute("select value from info").fetchall() == [("7",)]
         assert "published" not in {name for (name,) in connection.execute("select name from sqlite_master")}
     monkeypatch.undo()
-    assert len(Store(str(old_store)).results(1)[0].rounds) == 2
+    assert len(Store(str(old_store), "write").results(1)[0].rounds) == 2
+
+
+def test_who_only_looks_at_an_older_store_changes_nothing(old_store):
+    """It may be a friend's, or lie where nothing can be written: what is read is a copy, brought up in memory."""
+    before = old_store.read_bytes()
+    old_store.chmod(0o400)
+    old_store.parent.chmod(0o500)
+    try:
+        (found,) = Store(str(old_store)).results(1)
+        assert found.rounds[0].turns[2].machine.seconds == 0.04159060699998918
+    finally:
+        old_store.parent.chmod(0o700)
+    assert old_store.read_bytes() == before
 
 
 def test_published_figures(store):
@@ -208,7 +221,7 @@ def test_a_full_disk_loses_only_the_round_in_flight(tmp_path):
     if os.geteuid() != 0 or not shutil.which("mount") or subprocess.run(command, check=False).returncode:
         pytest.skip("mounting a small file system needs root")
     try:
-        store = Store(str(mount / "store.sqlite"), create=True)
+        store = Store(str(mount / "store.sqlite"), "create")
         run = store.begin({}, {}, PROTOCOL, [CELL])
         big = TURN.__class__(**{**TURN.__dict__, "seconds": [0.123456789] * 3000})
         rounds, stored = (), 0
@@ -235,7 +248,7 @@ def test_kill_9_loses_only_the_round_in_flight(tmp_path):
 import sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 from test_store import *
-store = Store({str(location)!r}, create=True)
+store = Store({str(location)!r}, "create")
 run = store.begin({{}}, {{}}, PROTOCOL, [CELL])
 rounds = ()
 for number in range(1, 10000):

@@ -364,7 +364,7 @@ def test_names_that_mean_harm(name):
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """A run, and one before it."""
-    made = Store(str(tmp_path / "store.sqlite"), create=True)
+    made = Store(str(tmp_path / "store.sqlite"), "create")
     monkeypatch.setenv("STEPBENCH_STORE", made.location)
     host = {"processor": "This one", "physical_cores": 2, "memory_bytes": 8 * 2**30, "grade": {"letter": "A", "findings": []}}
     for results in ([result("numpy", times(0.5), workload="fcn-5")], BOTH):

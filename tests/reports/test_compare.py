@@ -403,7 +403,7 @@ def test_names_that_mean_harm(name, tmp_path):
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     """Three runs and published figures, in a file that the command finds by itself."""
-    made = Store(str(tmp_path / "store.sqlite"), create=True)
+    made = Store(str(tmp_path / "store.sqlite"), "create")
     monkeypatch.setenv("STEPBENCH_STORE", made.location)
     monkeypatch.chdir(tmp_path)
     for results in ([result(seconds=(0.5, 0.5, 0.5))], [result(seconds=(0.6, 0.6, 0.6))], RUN.results):
@@ -435,7 +435,7 @@ def test_the_command(store):
 
 def test_another_store_and_published_figures(store, tmp_path):
     """A file, with a run or without; the name of what was imported. Workloads that another's store names are not loaded."""
-    friend = Store(str(tmp_path / "friend.sqlite"), create=True)
+    friend = Store(str(tmp_path / "friend.sqlite"), "create")
     run = friend.begin({"files": [str(tmp_path / "evil.py")]}, {**HOST, "processor": "That one"}, PROTOCOL, [result().cell])
     friend.save(run, [result(workload="lstm-32")])
     (tmp_path / "evil.py").write_text("raise SystemExit('loaded')")
