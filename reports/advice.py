@@ -31,7 +31,7 @@ from harness.statistics import Contrast, Estimate
 from reports.cells import ONE_ROUND, marks
 from reports.choose import Candidate, Choice, command, titles, work
 from reports.compare import in_words, interval
-from reports.contests import trusted
+from reports.contests import told, trusted
 from reports.naming import ends, joined, percent, seconds, span, thread_count, times, timing, workload_title
 from reports.sheet import Column, Place, Sheet
 from reports.table import Footnotes
@@ -90,22 +90,21 @@ def answer(choice: Choice) -> list[str]:
     head = f"For {work(cell)} of networks like {titles(choice.cells)} with {thread_count(cell.threads)}: "
     if not others:
         return [f"{head}{first.name} is the only one with a number"]
-    known = [(c, c.found) for c in others if c.found and c.found.p is not None]
-    if not known:
+    known = told((c.name, c.found) for c in others if c.found)
+    if not (known.level or known.open or known.behind):
         return [f"{head}{first.name} was first, but after one round no difference is shown", f"More rounds, {settling(choice)}"]
-    level, open_ = ([c.name for c, found in known if found.verdict == word] for word in ("EQUIVALENT", "INCONCLUSIVE"))
+    level, open_ = ([name for name, _ in group] for group in (known.level, known.open))
     leaders, within = joined([first.name, *level]), f"within {100 * MARGIN:.0f} % of {first.name}"
     if level and not open_:
         said = f"no difference that matters between {leaders} ({'all ' if len(level) > 1 else ''}{within})"
     else:
         said = f"{leaders} lead ({within})" if level else f"{first.name} {'leads' if open_ else 'is fastest'}"
     if open_:
-        blind = percent(max(found.smallest_effect or 0.0 for _, found in known if found.verdict == "INCONCLUSIVE"))
+        blind = percent(max(found.smallest_effect or 0.0 for _, found in known.open))
         are = "is" if len(open_) == 1 else "are"
         said += f", but {joined(open_)} {are} not told apart from {first.name} (differences under {blind} would not show)"
-    behind = [(c.name, found.ratio) for c, found in known if found.verdict in ("SLOWER", "FASTER")]
-    takes = [f"{name} takes {ratio.estimate:.2f}x ({span(ratio)})" for name, ratio in behind[:NEXT]]
-    if rest := sorted(ratio.estimate for _, ratio in behind[NEXT:]):
+    takes = [f"{name} takes {found.ratio.estimate:.2f}x ({span(found.ratio)})" for name, found in known.behind[:NEXT]]
+    if rest := sorted(found.ratio.estimate for _, found in known.behind[NEXT:]):
         extremes = dict.fromkeys(f"{end:.2f}x" for end in (rest[0], rest[-1]))
         takes.append(f"{len(rest)} more take {' to '.join(extremes)}" if len(rest) > 1 else f"one more takes {rest[0]:.2f}x")
     points = ["; ".join(filter(None, (head + said, ", ".join(takes)))), *([f"Add rounds {settling(choice)}"] if open_ else [])]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy
 
@@ -64,6 +65,27 @@ def contests(results: Sequence[Result]) -> list[Contest]:
     behind = [contrast_ for *_, others in found for _, contrast_ in others]
     decided = iter(compare(behind, independent=independent(results), besides=pairs))
     return [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, first, others in found]
+
+
+class Told(NamedTuple):
+    """Who was compared with the first, by what is known of them: names, in their order, with the comparisons."""
+
+    level: list[tuple[str, Comparison]]
+    """As fast, to anybody who chooses."""
+    open: list[tuple[str, Comparison]]
+    """Not told apart from it."""
+    behind: list[tuple[str, Comparison]]
+    alone: list[tuple[str, Comparison]]
+    """Without a second round."""
+
+
+def told(compared: Iterable[tuple[str, Comparison]]) -> Told:
+    """What a sentence on a contest has to say."""
+    found = Told([], [], [], [])
+    for name, c in compared:
+        kinds = {"EQUIVALENT": found.level, "INCONCLUSIVE": found.open, "SLOWER": found.behind, "FASTER": found.behind}
+        (found.alone if c.p is None else kinds[c.verdict]).append((name, c))
+    return found
 
 
 def _groups(results: Sequence[Result]) -> dict[Cell, tuple[list[Result], list[Result]]]:

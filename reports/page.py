@@ -14,7 +14,7 @@ from frameworks import Cell
 from harness.records import STATUSES, Result
 from reports import plots, record, table, then
 from reports.cells import limit
-from reports.contests import Contest, trusted
+from reports.contests import Contest, told, trusted
 from reports.naming import joined, label, machine_name, seconds, significant, span, thread_count, workload_title
 from reports.pages import render
 from reports.published import Published
@@ -102,17 +102,15 @@ def plain_words(contest: Contest) -> str:
     work = "for networks like" if cell.mode == "train" else "for inference with networks like"
     precision = "" if cell.precision == "float32" else f" in {cell.precision}"
     where = f"On this machine, {work} {workload_title(cell.workload)}{precision} with {thread_count(cell.threads)}, "
-    first, seen, known = spoken(contest.first), {contest.first.cell.framework}, []
-    for r, c in contest.others:  # of each framework its fastest variant, which comes first
-        if c.ratio.low is not None and r.cell.framework not in seen:
-            known.append((spoken(r), c))
-            seen.add(r.cell.framework)
-    level = [name for name, c in known if c.verdict == "EQUIVALENT"]
-    open_ = [name for name, c in known if c.verdict == "INCONCLUSIVE"]
-    told = [(name, c.ratio) for name, c in known if c.verdict in ("SLOWER", "FASTER")]
-    behind = [f"{name} takes {ratio.estimate:.2f}x ({span(ratio).removesuffix('x')})" for name, ratio in told]
-    if not known:
+    first, best = spoken(contest.first), {contest.first.cell.framework: contest.first}
+    for r, c in contest.others:  # of each framework its fastest variant that is known, which comes first
+        if c.p is not None:
+            best.setdefault(r.cell.framework, r)
+    known = told((spoken(r), c) for r, c in contest.others if len(best) == 1 or best.get(r.cell.framework) is r)
+    if not (known.level or known.open or known.behind):
         return f"{where}{first} was first, but one round shows no difference."
+    level, open_ = ([name for name, _ in group] for group in (known.level, known.open))
+    behind = [f"{name} takes {c.ratio.estimate:.2f}x ({span(c.ratio).removesuffix('x')})" for name, c in known.behind]
     parts = [f"{joined([first, *level])} tie" if level else f"{first} leads" if open_ else f"{first} is fastest"]
     parts += [f"{joined(open_)} {'is' if len(open_) == 1 else 'are'} not told apart from it"] if open_ else []
     parts += [joined(behind)] if behind else []

@@ -13,7 +13,7 @@ from frameworks import Cell
 from harness.comparison import MARGIN, Verdict
 from harness.records import Result
 from reports.cells import ONE_ROUND, limit, marks
-from reports.contests import Contest, along, contests, trusted
+from reports.contests import Contest, along, contests, told, trusted
 from reports.naming import describe, label, machine_name, percent, span, thread_count, timing, workload_title
 from reports.published import Figure, Published
 from reports.sheet import Column, Place, Sheet
@@ -216,13 +216,13 @@ def in_words(contest: Contest) -> str:
     precision = "" if contest.cell.precision == "float32" else f", {contest.cell.precision}"
     where = f"{workload_title(contest.cell.workload)}{precision}, {thread_count(contest.cell.threads)}"
     first = label(contest.first)
-    known = [(label(r), c) for r, c in contest.others if c.ratio.low is not None]
-    if not known:
+    known = told((label(r), c) for r, c in contest.others)
+    if len(known.alone) == len(contest.others):
         return f"{where}: {first} was first, but without a second round no difference is shown"
-    level = [f"{name} ({span(c.ratio)})" for name, c in known if c.verdict == "EQUIVALENT"]
-    open_ = [f"{name} ({span(c.ratio)}, {percent(c.smallest_effect)} would show)" for name, c in known if c.verdict == "INCONCLUSIVE"]
-    behind = [f"{name} takes {c.ratio.estimate:.2f}x ({span(c.ratio)})" for name, c in known if c.verdict in ("SLOWER", "FASTER")]
-    alone = [label(r) for r, c in contest.others if c.ratio.low is None]
+    level = [f"{name} ({span(c.ratio)})" for name, c in known.level]
+    open_ = [f"{name} ({span(c.ratio)}, {percent(c.smallest_effect)} would show)" for name, c in known.open]
+    behind = [f"{name} takes {c.ratio.estimate:.2f}x ({span(c.ratio)})" for name, c in known.behind]
+    alone = [name for name, _ in known.alone]
     head = f"{' = '.join([first, *level])} tie" if level else f"{first} leads" if open_ else f"{first} is fastest"
     parts = [head, ", ".join(behind), f"not told apart: {', '.join(open_)}" if open_ else ""]
     parts += [f"one round of {' and '.join(alone)}: not compared"] if alone else []

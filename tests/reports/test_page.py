@@ -261,3 +261,10 @@ def test_an_interval_that_leaves_out_1_does_not_seem_to_hold_it():
     first, other = cells(["fcn-5"], [1], ["default"])[:2]
     contest = Contest(first.cell.contest, first, [(other, Comparison("SLOWER", ratio, 0.001, 0.02, 6))])
     assert "takes 1.01x (1.001-1.03)" in page.plain_words(contest)
+
+
+def test_variants_of_one_framework_are_told_where_there_is_no_other():
+    """`stepbench run -f torch`: who is compared is said, not that nobody was."""
+    own = [r for r in cells(["fcn-5"], [1]) if r.cell.framework == "torch"]
+    words = page.plain_words(contests(own)[0])
+    assert re.fullmatch(r"On this machine, .*, PyTorch \(tuned\) is fastest; PyTorch takes 1.11x \(1.11-1.1\d\).", words)
