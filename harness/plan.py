@@ -107,6 +107,8 @@ class Plan:
     """Interpreters that the user named, by framework."""
     files: tuple[str, ...] = ()
     """Workloads and frameworks of the user's own: paths of files and folders."""
+    again_of: int | None = None
+    """The run of which a cell is measured once more: this one is not what reports are made of, unless it is named."""
 
     def to_json(self) -> dict[str, Any]:
         """As stored."""

@@ -85,7 +85,9 @@ class Turn:
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
-        """From its stored form."""
+        """From its stored form. Raises ValueError for steps that took no time."""
+        if min(data["seconds"], default=1.0) <= 0:
+            raise ValueError(f"a step of {min(data['seconds'])} s")
         return cls(**{**data, "machine": Conditions(**data["machine"])})
 
 
@@ -300,11 +302,14 @@ class Result:
         a few of them show is what the machine did to these."""
         return 2 * sum(r.shape in ("warm-up", "slow-down") for r in self.standing) > len(self.standing)
 
+    def seconds_of(self, made: Round) -> float:
+        """Seconds per step of one of its rounds, as they count for this cell."""
+        return made.steady_seconds_per_step if self.settles else made.seconds_per_step
+
     @cached_property
     def times(self) -> dict[tuple[int, int], float]:
         """Seconds per step by round number and part, of rounds that stand."""
-        settles = self.settles
-        return {r.key: r.steady_seconds_per_step if settles else r.seconds_per_step for r in self.standing}
+        return {r.key: self.seconds_of(r) for r in self.standing}
 
     @cached_property
     def seconds_by_round(self) -> list[float]:

@@ -70,10 +70,14 @@ class Store:
             raise StoreProblem(f"{self.location} is not a database address that can be opened: {_line(error)}") from None
         except ImportError as error:
             raise StoreProblem(f"{self.location} needs a driver beside stepbench: install it ({_line(error)})") from None
+        self.file: Path | None = None
+        """Where an SQLite store lies."""
         if url.get_backend_name() == "sqlite":
             if url.database in (None, "", ":memory:"):
                 raise StoreProblem(f"{location} names no file, so nothing would be kept: write sqlite:////absolute/path or a file's name")
+            self.file = Path(str(url.database)).resolve()
             self._make_room(Path(str(url.database)), use == "create")
+        self.use = use
         self._guard(lambda: self._open(use))
 
     def _make_room(self, path: Path, create: bool) -> None:
@@ -124,11 +128,16 @@ class Store:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreProblem(f"{self.location} holds a record that cannot be read: {_line(repr(error))}") from None
 
+    def _writing(self) -> Any:
+        """A transaction."""
+        assert self.use != "read", "what is written may go into a copy"
+        return self.engine.begin()
+
     def begin(self, plan: dict[str, Any], host: dict[str, Any], protocol: int, cells: Sequence[Cell]) -> int:
         """A new run with all its cells unfinished; gives its number."""
 
         def action() -> int:
-            with self.engine.begin() as connection:
+            with self._writing() as connection:
                 row = {"started_at": _now(), "protocol": protocol, "plan": plan, "host": host}
                 run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
                 for cell in cells:
@@ -141,7 +150,7 @@ class Store:
         """Stores results and those of their rounds that are not stored yet, in one transaction."""
 
         def action() -> None:
-            with self.engine.begin() as connection:
+            with self._writing() as connection:
                 for result in changed:
                     where = sql.and_(results.c.run == run, *(results.c[name] == value for name, value in result.cell._asdict().items()))
                     connection.execute(results.update().where(where).values(**_columns(result)))
@@ -158,23 +167,26 @@ class Store:
         """Marks a run as finished."""
 
         def action() -> None:
-            with self.engine.begin() as connection:
+            with self._writing() as connection:
                 connection.execute(runs.update().where(runs.c.id == run).values(ended_at=_now()))
 
         self._guard(action)
 
     def run(self, number: int | None = None, unfinished: bool = False) -> Run:
-        """A run by number, or the last one (the last unfinished one)."""
+        """A run by number, or the last one (the last unfinished one) that is no cell of another one, measured again."""
 
         def action() -> Run | None:
-            query = sql.select(runs).order_by(runs.c.id.desc()).limit(1)
+            query = sql.select(runs).order_by(runs.c.id.desc())
             if number is not None:
                 query = query.where(runs.c.id == number)
             if unfinished:
                 query = query.where(runs.c.ended_at.is_(None))
             with self.engine.connect() as connection:
-                row = connection.execute(query).mappings().first()
-                return Run(**row) if row else None
+                for row in connection.execute(query.execution_options(yield_per=1)).mappings():
+                    found = Run(**{**row, "plan": dict(row["plan"]), "host": dict(row["host"])})
+                    if number is not None or unfinished or found.plan.get("again_of") is None:
+                        return found
+            return None
 
         found = self._guard(action)
         if found is None:
@@ -186,7 +198,7 @@ class Store:
         """A new calibration of a machine, with nothing recorded yet; gives its number."""
 
         def action() -> int:
-            with self.engine.begin() as connection:
+            with self._writing() as connection:
                 row = {"made_at": _now(), "machine": machine, "protocol": protocol, "recordings": []}
                 return int(connection.execute(calibrations.insert().returning(calibrations.c.id), [row]).scalar_one())
 
@@ -196,7 +208,7 @@ class Store:
         """Stores what has been recorded so far (`recordings`), or what was found (`rates`)."""
 
         def action() -> None:
-            with self.engine.begin() as connection:
+            with self._writing() as connection:
                 connection.execute(calibrations.update().where(calibrations.c.id == number).values(**columns))
 
         self._guard(action)
@@ -217,7 +229,7 @@ class Store:
         """Figures that others have published, under a name; those that it had before are replaced."""
 
         def action() -> None:
-            with self.engine.begin() as connection:
+            with self._writing() as connection:
                 connection.execute(published.delete().where(published.c.name == name))
                 row = {"name": name, "imported_at": _now(), "source": source, "figures": figures}
                 connection.execute(published.insert(), [row])
@@ -267,6 +279,10 @@ class Store:
 
         def action() -> list[Result]:
             with self.engine.connect() as connection:
+                if connection.dialect.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN")  # of itself it begins with the first write: cells and rounds are of one moment
+                else:
+                    connection.execution_options(isolation_level="REPEATABLE READ")
                 cells = _columns_of(connection, sql.select(results).where(results.c.run == run).order_by(results.c.id))
                 own = rounds.c.id, rounds.c.result, rounds.c.record
                 joined = sql.select(*own).join(results).where(results.c.run == run).order_by(rounds.c.number, rounds.c.part)
@@ -333,6 +349,8 @@ def _round_columns(made: Round) -> dict[str, Any]:
 
 
 def _result(row: Any, own_rounds: tuple[Round, ...]) -> Result:
+    if min(row["threads"], row["mini_batch"]) < 1:
+        raise ValueError(f"{row['threads']} threads, a mini-batch of {row['mini_batch']}")
     return Result(
         cell=Cell(**{name: row[name] for name in Cell._fields}),
         status=row["status"],

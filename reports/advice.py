@@ -109,9 +109,11 @@ def answer(choice: Choice) -> list[str]:
         takes.append(f"{len(rest)} more take {' to '.join(extremes)}" if len(rest) > 1 else f"one more takes {rest[0]:.2f}x")
     points = ["; ".join(filter(None, (head + said, ", ".join(takes)))), *([f"Add rounds {settling(choice)}"] if open_ else [])]
     overtakes = [f"{c.name} is ahead of it after {c.ahead:,} steps" for c in choice.ranked if c.ahead and math.isfinite(c.ahead)]
-    soonest, start = choice.cheapest.name, seconds(choice.cheapest.start_seconds / len(choice.cells))
+    soonest = choice.cheapest
+    start, low, high = (seconds(s / len(choice.cells)) for s in (soonest.start_seconds, *soonest.start_span))
     points.append(
-        f"{soonest} starts soonest, {start} s until its first step is done; {', '.join(overtakes) or 'nobody is shown to overtake it'}"
+        f"{soonest.name} starts soonest: once imported, its first step is done after {start} s ({low} to {high} over its rounds);"
+        f" {', '.join(overtakes) or 'nobody is shown to overtake it'}"
     )
     gains = [
         f"{c.name} {c.gain.ratio.estimate:.2f}x ({span(c.gain.ratio)})" for c in choice.ranked if c.gain and c.gain.verdict == "FASTER"
@@ -170,13 +172,22 @@ def prices(choice: Choice) -> Sheet:
     rows = []
     for c in choice.ranked:
         start, peak = c.start_seconds / len(choice.cells), c.peak_bytes / 2**30
+        low, high = (seconds(s / len(choice.cells)) for s in c.start_span)
         ahead = Place(_ahead(c, choice), c.ahead if c.ahead is not None and math.isfinite(c.ahead) else None)
         gain = [Place(_gain(c.gain))] if tuned else []
-        rows.append((Place(c.name), Place(seconds(peak), peak), Place(seconds(start), start), ahead, *gain))
+        rows.append(
+            (
+                Place(c.name),
+                Place(seconds(peak), peak),
+                Place(seconds(start), start, more=f"{low}-{high}" if low != high else ""),
+                ahead,
+                *gain,
+            )
+        )
     costs = "memory, GiB", "start, s", f"steps until ahead of {choice.cheapest.name}"
     legend = [
         "memory: the largest resident set",
-        f"start: build and first step, medians over rounds{', mean over the networks' if several else ''}",
+        f"start: build and first step, without the import; medians over rounds{', mean over the networks' if several else ''}, and span",
         f"steps{' of each network' if several else ''} until it has made up for a longer start than that of the one that starts soonest",
         *(["against its default: how many times as long it takes, where a difference is shown"] if tuned else []),
     ]

@@ -15,6 +15,7 @@ from frameworks import Cell
 from harness.comparison import Comparison
 from harness.records import Result, plain
 from reports.contests import against, trusted
+from reports.naming import workload_title
 from workloads import cost, files
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def cell_object(result: Result, compared: tuple[Cell, Comparison] | None = None)
     trusted."""
     cell, rounds = result.cell, result.rounds
     found = result.number if trusted(result) else None
-    needed = needs(cell)
+    needed = needs(result)
     flops = needed.flops if needed else None
     return {
         **cell._asdict(),
@@ -76,7 +77,7 @@ def limit(result: Result) -> dict[str, Any] | None:
     By arithmetic a step needs FLOPs and compulsory memory traffic; the longer of the two times, at the measured peak of a matrix
     product and the measured bandwidth, is the limit. A convolution may pass it honestly (Winograd's algorithm multiplies less).
     """
-    needed, limits = needs(result.cell), result.limits
+    needed, limits = needs(result), result.limits
     if needed is None or limits.flops_per_second is None or limits.bytes_per_second is None:
         return None
     least = {"matrix product": needed.flops / limits.flops_per_second, "memory": needed.least_bytes / limits.bytes_per_second}
@@ -97,7 +98,7 @@ def marks(result: Result) -> list[str]:
     if unsteady := sum(r.shape == "never steady" for r in standing):
         found.append(f"never steady in {unsteady} of {len(standing)} processes")
     near = limit(result) if trusted(result) else None
-    if near and near["share"] > 1 and near["binds"] == "matrix product" and not saves_multiplications(result.cell):
+    if near and near["share"] > 1 and near["binds"] == "matrix product" and not saves_multiplications(result):
         found.append("faster than the matrix product was when the limit was measured: this machine's speed varies")
     return found
 
@@ -111,9 +112,10 @@ class Needs:
     least_bytes: int
 
 
-def needs(cell: Cell) -> Needs | None:
-    """None: the workload is one of the user's own that is no longer there."""
-    return _needs(files.modules("workloads", "workload"), cell.workload, cell.mini_batch, cell.mode)
+def needs(result: Result) -> Needs | None:
+    """None: the workload is one of the user's own that is no longer there, or is another one by now."""
+    cell, known = result.cell, files.modules("workloads", "workload")
+    return None if another_network(result) else _needs(known, cell.workload, cell.mini_batch, cell.mode)
 
 
 @lru_cache(maxsize=10_000)
@@ -125,9 +127,23 @@ def _needs(known: Hashable, name: str, mini_batch: int, mode: str) -> Needs | No
     return Needs(cost.flops(*asked), cost.least_flops(*asked), cost.least_bytes(*asked))
 
 
-def saves_multiplications(cell: Cell) -> bool:
+def another_network(result: Result) -> str:
+    """That what was measured is another network than the one that has its name today; empty if it is the same, or nobody knows."""
+    today = _definition(files.modules("workloads", "workload"), result.cell.workload)
+    if "" in (today, result.definition) or today == result.definition:
+        return ""
+    return f"what was measured as {workload_title(result.cell.workload)} is another network than today's of that name"
+
+
+@lru_cache(maxsize=1000)
+def _definition(known: Hashable, name: str) -> str:
+    workload = workloads.discover().get(name)
+    return workloads.definition(workload) if workload else ""
+
+
+def saves_multiplications(result: Result) -> bool:
     """Whether an honest step may do with fewer than the arithmetic says (convolutions by Winograd's algorithm)."""
-    needed = needs(cell)
+    needed = needs(result)
     return needed is not None and needed.least_flops < needed.flops
 
 

@@ -86,7 +86,7 @@ class Candidate:
     ahead: float | None = None
     """Steps of each workload after which it is ahead of the cheapest start; infinite: never; None: that is not told."""
     known: Contrast | None = None
-    """What `found` was decided by."""
+    """What its own rounds tell of `found`, before all was decided together."""
     gain: Comparison | None = None
     """Against its framework's default; None where there is no such thing."""
 
@@ -110,6 +110,12 @@ class Candidate:
     def start_seconds(self) -> float:
         """Build and first step of each workload, medians over rounds."""
         return sum(median(r.build_seconds for r in own.rounds) + median(r.first_step_seconds for r in own.rounds) for own in self.results)
+
+    @property
+    def start_span(self) -> tuple[float, float]:
+        """The same, from the shortest to the longest of its rounds."""
+        own = [[r.build_seconds + r.first_step_seconds for r in result.rounds] for result in self.results]
+        return sum(map(min, own)), sum(map(max, own))
 
     @property
     def peak_bytes(self) -> int:
@@ -159,7 +165,7 @@ def choose(results: Sequence[Result], like: str, threads: int | None = None, mod
         raise Refused(f"nobody has a number in {titles(cells)}: {'; '.join(f'{c.name}: {c.reason}' for c in failed[:6])}")
     links = [[r for r in results if r.standing and r.cell.contest == cell] for cell in cells]
     others = besides([r for r in results if r.cell.contest not in cells], ()) if len(cells) == 1 else []
-    return Choice(cells, _rank(ranked, links, others, independent(results) if others else None), failed, left_out, machine)
+    return Choice(cells, _rank(ranked, links, others, independent(results) if len(cells) == 1 else None), failed, left_out, machine)
 
 
 def _reason(result: Result | None, title: str) -> str:
@@ -186,8 +192,10 @@ def _contests(results: Sequence[Result], like: str, threads: int | None, mode: s
             holds.setdefault(Cell(cell.workload, "", mode=cell.mode), set()).add(cell.threads)
         has = ", ".join(f"{workload_title(cell.workload)} ({work(cell)}, {counted(threads_)})" for cell, threads_ in holds.items())
         with_ = (f" with {thread_count(threads)}" if threads else "") + (" for inference" if mode == "infer" else "")
+        other = any(r.cell.workload in wanted and r.cell.mode != mode for r in results)
+        hint = f"{'--infer asks' if mode == 'train' else 'without --infer you ask'} for what it holds; " if other else ""
         raise Refused(
-            f"nothing like {like}{with_} in the run, which holds {has or 'nothing'}: `{command(asked, threads, mode)}` measures it"
+            f"nothing like {like}{with_} in the run, which holds {has or 'nothing'}: {hint}`{command(asked, threads, mode)}` measures it"
         )
     return tuple(found[name] for name in wanted if name in found), [name for name in wanted if name not in found]
 
@@ -207,12 +215,17 @@ def _rank(
             break
         order = [faster[0], *(c for c in order if c is not faster[0])]
     pairs = list(combinations(range(len(order)), 2))
-    contrasts = [against(order[later], order[earlier]) for earlier, later in pairs]
-    freedom = min((c.freedom for c in contrasts[: len(order) - 1]), default=0)
-    independent_ = freedom * (len(order) - 1) if in_all is None else in_all
-    decided = comparison.compare(contrasts, independent=independent_, besides=others)
-    known = dict(zip(pairs, decided, strict=True))
-    known |= {(later, earlier): _inverse(found) for (earlier, later), found in known.items()}  # (a, b): b against a
+    for _ in range(1 + len(order)):
+        contrasts = [against(order[later], order[earlier]) for earlier, later in pairs]
+        freedom = min((c.freedom for c in contrasts[: len(order) - 1]), default=0)
+        independent_ = freedom * (len(order) - 1) if in_all is None else in_all
+        decided = comparison.compare(contrasts, independent=independent_, besides=others)
+        known = dict(zip(pairs, decided, strict=True))
+        known |= {(later, earlier): _inverse(found) for (earlier, later), found in known.items()}  # (a, b): b against a
+        overtaken = [i for i in range(1, len(order)) if known[0, i].verdict == "FASTER"]
+        if not overtaken:  # as nearly always: what is decided together may show more
+            break
+        order.insert(0, order.pop(overtaken[0]))
 
     def verdict(a: int, b: int) -> Verdict | None:
         return known[b, a].verdict if a != b else None

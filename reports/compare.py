@@ -31,8 +31,8 @@ from harness import comparison
 from harness.comparison import MARGIN, Comparison, Verdict
 from harness.statistics import Contrast, Estimate
 from harness.store import Run
-from reports.cells import ONE_ROUND, marks
-from reports.contests import besides, contrast, independent
+from reports.cells import ONE_ROUND, another_network, marks
+from reports.contests import besides, contrast, in_turns, independent
 from reports.naming import ends, machine_name, percent, times, timing
 from reports.sheet import Column, Place, Sheet
 from reports.sides import WORK, Match, Refused, Side, Source, Timed, match
@@ -65,9 +65,16 @@ class Pair:
         return self.verdict in ("FASTER", "SLOWER")
 
     @property
-    def paired(self) -> bool:
-        """Whether they took turns with each other."""
+    def rivals(self) -> bool:
+        """Whether they are of one contest of one run."""
         return self.b is not None and self.a.source is self.b.source and self.a.cell.contest == self.b.cell.contest
+
+    @property
+    def paired(self) -> bool:
+        """Whether their ratio is that of the turns that both took."""
+        if not self.rivals or self.found is None or self.b is None or self.a.result is None or self.b.result is None:
+            return False
+        return in_turns(self.b.result, self.a.result, self.a.source.rivals[self.a.cell.contest]) is not None
 
     @property
     def words(self) -> str:
@@ -126,7 +133,7 @@ def compare(a: Side, b: Side) -> Compared:
     if all(pair.verdict == "NOT COMPARED" for pair in pairs):
         raise Refused(f"nothing can be compared: {_some(list(dict.fromkeys(p.reason for p in pairs)), '; ')}")
     open_ = [i for i, pair in enumerate(pairs) if pair.verdict == "INCONCLUSIVE"]
-    met = [i for i in open_ if pairs[i].paired]
+    met = [i for i in open_ if pairs[i].rivals]
     if met:  # as the table of their run decides them
         results = a.source.results
         others = besides(results, [(pairs[i].a.cell, of_b.cell) for i in met if (of_b := pairs[i].b)])
@@ -165,16 +172,18 @@ def _reasons(x: Timed, y: Timed, names: tuple[str, str]) -> list[str]:
         digests = x.result.definition, y.result.definition
         if all(digests) and digests[0] != digests[1]:
             found.append(f"another network of the same name: definition {digests[0]} and {digests[1]}")
+    elif measured := x.result or y.result:
+        found.append(another_network(measured))
     found += [f"{name}: {t.why}" for name, t in zip(names, (x, y), strict=True) if t.number is None]
     return list(dict.fromkeys(filter(None, found)))
 
 
 def _contrast(pair: Pair) -> Contrast:
-    """How many times as long b takes: paired, if they took turns with each other."""
+    """How many times as long b takes: from their turns, if they took some with each other."""
     x, y = pair.a.result, pair.b and pair.b.result
     assert x
     assert y
-    if pair.paired:
+    if pair.rivals:
         return contrast(y, x, pair.a.source.rivals[x.cell.contest])
     return y.over_rounds - x.over_rounds
 
@@ -215,16 +224,22 @@ def facts(found: Compared) -> list[str]:
     lines = ["; ".join(filter(None, (f"Published, not measured here: {t.source}", t.known.hardware))) for t in tables]
     if a is b or a.run is None or b.run is None:
         return lines
-    then, now = _machine(a.run.host), _machine(b.run.host)
-    differing = [f"{what}: {then[what]} ({a.name}), {now[what]} ({b.name})" for what in then if then[what] != now[what]]
+    changed = differing(a.run, b.run, a.name, b.name)
     packages = dict.fromkeys(_packages(p.a, p.b) for p in found.pairs if p.b and p.a.cell.framework == p.b.cell.framework)
     alike = "machine, kernel, governor and packages" if list(packages) == [""] else "machine, kernel and governor"
     return [
         f"Different runs, {a.name} of {_when(a.run)} and {b.name} of {_when(b.run)}: whatever else changed between them is in the ratios,"
         " and not in their intervals",
-        *(differing or [f"Both have the same {alike}"]),
+        *(changed or [f"Both have the same {alike}"]),
         *filter(None, packages),
     ]
+
+
+def differing(then: Run, now: Run, *names: str) -> list[str]:
+    """What else differs between two runs: machine, kernel, governor."""
+    first, second = names or (f"run {then.id}", f"run {now.id}")
+    before, after = _machine(then.host), _machine(now.host)
+    return [f"{what}: {before[what]} ({first}), {after[what]} ({second})" for what in before if before[what] != after[what]]
 
 
 def _when(run: Run) -> str:
@@ -247,6 +262,7 @@ def _packages(x: Timed, y: Timed) -> str:
     return f"Packages of {x.named('framework')}: {_some(changed, ', ')}" if changed else ""
 
 
+APART = "they took no turns with each other"
 LONG = 30
 """Characters of a heading that is wider than what stands below it needs to be."""
 ENOUGH = 8
@@ -264,14 +280,14 @@ def sheet(found: Compared) -> Sheet:
     short = f"{b} / {a}"
     texts = ("workload", "with"), (f"{a}, s", f"{b}, s", short if len(short) <= LONG else "ratio", "interval"), ("verdict",)
     columns = tuple(Column(text, numeric=kind == 1) for kind, own in enumerate(texts) for text in own)
-    turns = any(p.paired for p in found.pairs)
+    turns, together = any(p.paired for p in found.pairs), any(p.rivals and p.found for p in found.pairs)
+    apart = [p for p in found.pairs if p.found and not p.paired]
     legend = [
         "bold: shown to be faster",
         "±: half the 95 % interval",
-        "the ratio is that of the turns that both took"
-        if turns
-        else "they took no turns with each other: the ratio is that of the numbers",
-        "its interval is at the level at which it was decided" + (", with all contests of the run" if turns else ""),
+        "the ratio is that of the turns that both took" if turns else f"{APART}: the ratio is that of the numbers",
+        *([f"{APART} in {len(apart)} of the pairs: there it is that of the numbers"] if turns and apart else []),
+        "its interval is at the level at which it was decided" + (", with all contests of the run" if together else ""),
     ]
     published = ["what was published has no interval: no difference is shown"]
     extra = [f"Only with {b}: {_some([found.what(t) for t in found.match.extra], '; ')}"] if found.match.extra else []

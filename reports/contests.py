@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy
 
@@ -39,7 +39,7 @@ def along(rows: Iterable[Iterable[Result]]) -> tuple[set[Cell], dict[Cell, Verdi
         pairs += [b - a for a, b in combinations(numbers[1:], 2)]
     contrasts = [contrast_ for _, contrast_ in behind]
     decided = compare(contrasts, independent=sum(c.freedom for c in contrasts), besides=pairs)
-    return best, {cell: found.verdict for (cell, _), found in zip(behind, decided, strict=True) if found.p is not None}
+    return best, {cell: found.verdict for (cell, _), found in zip(behind, decided, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -57,34 +57,41 @@ class Contest:
 def contests(results: Sequence[Result]) -> list[Contest]:
     """Each with its comparisons. Who is first shows only in the rounds themselves, so that every pair of a contest could have been
     compared: all pairs of all contests are decided together."""
-    found, pairs = [], []
-    for cell, (rivals, measured) in _groups(results).items():
-        first, others = fastest(rivals, measured)
-        found.append((cell, first, others))
-        pairs += _all_pairs([r for r, _ in others], measured)
-    behind = [contrast_ for *_, others in found for _, contrast_ in others]
-    decided = iter(compare(behind, independent=independent(results), besides=pairs))
-    return [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, first, others in found]
+    groups, all_ = _groups(results), independent(results)
+    firsts = {cell: fastest(*group) for cell, group in groups.items()}
+    for _ in range(1 + len(results)):
+        pairs = [c for cell, (_, others) in firsts.items() for c in _all_pairs([r for r, _ in others], groups[cell][1])]
+        behind = [contrast_ for _, others in firsts.values() for _, contrast_ in others]
+        decided = iter(compare(behind, independent=all_, besides=pairs))
+        found = [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, (first, others) in firsts.items()]
+        overtaken = {contest.cell: r for contest in found for r, c in contest.others if c.verdict == "FASTER"}
+        if not overtaken:  # as nearly always: what is decided together may show that another one is faster than the first
+            return found
+        firsts |= {cell: led_by(r, *groups[cell]) for cell, r in overtaken.items()}
+    return found
 
 
-class Told(NamedTuple):
-    """Who was compared with the first, by what is known of them: names, in their order, with the comparisons."""
+Who = TypeVar("Who")
 
-    level: list[tuple[str, Comparison]]
+
+class Told(NamedTuple, Generic[Who]):
+    """Who was compared with the first, by what is known of them, in their order."""
+
+    level: list[tuple[Who, Comparison]]
     """As fast, to anybody who chooses."""
-    open: list[tuple[str, Comparison]]
+    open: list[tuple[Who, Comparison]]
     """Not told apart from it."""
-    behind: list[tuple[str, Comparison]]
-    alone: list[tuple[str, Comparison]]
+    behind: list[tuple[Who, Comparison]]
+    alone: list[tuple[Who, Comparison]]
     """Without a second round."""
 
 
-def told(compared: Iterable[tuple[str, Comparison]]) -> Told:
+def told(compared: Iterable[tuple[Who, Comparison]]) -> Told[Who]:
     """What a sentence on a contest has to say."""
-    found = Told([], [], [], [])
-    for name, c in compared:
+    found: Told[Who] = Told([], [], [], [])
+    for who, c in compared:
         kinds = {"EQUIVALENT": found.level, "INCONCLUSIVE": found.open, "SLOWER": found.behind, "FASTER": found.behind}
-        (found.alone if c.p is None else kinds[c.verdict]).append((name, c))
+        (found.alone if c.p is None else kinds[c.verdict]).append((who, c))
     return found
 
 
@@ -137,21 +144,31 @@ def against(results: Sequence[Result]) -> dict[Cell, tuple[Cell, Comparison]]:
 
 def fastest(rivals: Sequence[Result], links: Sequence[Result] = ()) -> tuple[Result, list[tuple[Result, Contrast]]]:
     """The fastest of at least two, and every other one's ratio to it, from the fastest to the slowest."""
-    order = sorted(rivals, key=lambda r: r.number.estimate)
-    for _ in order:  # rounds in common may show that another one is faster than its own rounds say
-        first, others = order[0], order[1:]
-        found = [(r, contrast(r, first, links)) for r in others]
+    first = min(rivals, key=seconds_of)
+    for _ in rivals:  # rounds in common may show that another one is faster than its own rounds say
+        _, found = led_by(first, rivals, links)
         faster = [r for r, c in found if (c.interval(CONFIDENCE).high or 1.0) < 1.0]
         if not faster:
             break
-        order = [faster[0], *(r for r in order if r is not faster[0])]
+        first = faster[0]
     return first, found
 
 
+def led_by(first: Result, rivals: Sequence[Result], links: Sequence[Result]) -> tuple[Result, list[tuple[Result, Contrast]]]:
+    """The same, whoever is the fastest."""
+    others = sorted((r for r in rivals if r is not first), key=seconds_of)
+    return first, [(r, contrast(r, first, links)) for r in others]
+
+
 def contrast(a: Result, b: Result, links: Sequence[Result] = ()) -> Contrast:
-    """How many times as long a takes as b: from the rounds in which they took turns, with each other or both with a link;
-    unpaired where these are too few for an interval and their own rounds are not."""
+    """How many times as long a takes as b: from the rounds in which they took turns, else from the numbers of both."""
+    met = in_turns(a, b, links)
+    return a.over_rounds - b.over_rounds if met is None else met
+
+
+def in_turns(a: Result, b: Result, links: Sequence[Result] = ()) -> Contrast | None:
+    """The same from the rounds in which they took turns, with each other or both with a link; None where these are too few for an
+    interval, and their own rounds are not."""
     met = ratio(a.times, b.times, [c.times for c in links if c is not a and c is not b])
-    if met is not None and (met.error is not None or min(len(a.seconds_by_round), len(b.seconds_by_round)) < 2):
-        return met
-    return a.over_rounds - b.over_rounds
+    enough = met is not None and (met.error is not None or min(len(a.seconds_by_round), len(b.seconds_by_round)) < 2)
+    return met if enough else None

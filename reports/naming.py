@@ -12,6 +12,8 @@ from harness.statistics import Estimate
 
 def seconds(value: float) -> str:
     """Three significant digits, never in exponent form."""
+    if value == 0:
+        return "0"
     digits = max(0, 3 - len(str(int(value)))) if value >= 1 else 3
     while value < 10 ** (2 - digits) and digits < 9:
         digits += 1
@@ -33,7 +35,12 @@ def machine_name(facts: dict[str, Any]) -> str:
 
 def timing(found: Estimate) -> str:
     """Seconds, and half the interval as a share of them."""
-    return seconds(found.estimate) + (f" ±{100 * found.half_width:.2g}%" if found.low is not None else "")
+    return seconds(found.estimate) + (f" ±{two_digits(100 * found.half_width)}%" if found.low is not None else "")
+
+
+def two_digits(value: float) -> str:
+    """Two significant digits, never in exponent form."""
+    return f"{value:.2g}" if value < 99.5 else f"{float(f'{value:.2g}'):.0f}"
 
 
 def significant(value: float) -> str:
@@ -63,7 +70,7 @@ def percent(share: float | None) -> str:
     """A share with two digits; of what is as large as the thing itself, times."""
     if share is None:
         return "nothing"
-    return f"{100 * share:.2g} %" if share < 1 else f"{1 + share:.2g}x"
+    return f"{two_digits(100 * share)} %" if share < 1 else f"{two_digits(1 + share)}x"
 
 
 def span(found: Estimate) -> str:

@@ -26,8 +26,12 @@ MOST_ROUNDS = 1000
 """Cells of a page that tells every round of each: of more nobody reads them, and they would be most of the page."""
 MOST_DRAWN = 420
 """Cells in a picture: more cannot be told apart."""
-VIEWS = {"seconds": "seconds", "samples": "samples per second", "share": "share of the limit"}
-"""What a number can be shown as, the first at first."""
+VIEWS = {
+    "seconds": ("seconds", "Seconds per mini-batch"),
+    "samples": ("samples per second", "Samples per second"),
+    "share": ("share of the limit", "Share of what the machine's matrix product, or memory, allows"),
+}
+"""What a number can be shown as, the first at first: on the switch, and in the table's title."""
 TITLES = {
     "ranking": "Which framework is fastest",
     "scaling": "What more threads bring",
@@ -62,13 +66,14 @@ def make(
         when=started_at[:10],
         run=run,
         machine=machine_name(host_facts),
-        facts={name: value for name, value in host_facts.items() if isinstance(value, str | int | float) and value != ""},
+        facts=facts(host_facts),
         verdicts=shown,
         more_verdicts=more,
         failures=failures(results),
         sheet=table.sheet(made),
         rows=rows(made, keys),
-        views={name: title for name, title in VIEWS.items() if name != "share" or any(limit(r) for r in results if trusted(r))},
+        views={name: titles for name, titles in VIEWS.items() if name != "share" or any(limit(r) for r in results if trusted(r))},
+        legend=legend(made),
         variants=len({r.cell.variant for r in results}) > 1,
         pictures=pictures(shown_cells),
         drawn=what,
@@ -78,6 +83,19 @@ def make(
             for r in results
         ],
     )
+
+
+def facts(host_facts: dict[str, Any]) -> dict[str, str]:
+    """Of a run's machine, in words."""
+    found = {}
+    for name, value in host_facts.items():
+        if isinstance(value, bool):
+            found[name] = "yes" if value else "no"
+        elif name.endswith("_bytes") and isinstance(value, int | float):
+            name, found[name.removesuffix("_bytes")] = name.removesuffix("_bytes"), f"{value / 2**30:.1f} GiB"
+        elif isinstance(value, str | int | float) and value != "":
+            found[name] = str(value)
+    return {name.replace("_", " "): value for name, value in found.items()}
 
 
 def command(cell: Cell, run: int) -> str:
@@ -102,15 +120,17 @@ def plain_words(contest: Contest) -> str:
     work = "for networks like" if cell.mode == "train" else "for inference with networks like"
     precision = "" if cell.precision == "float32" else f" in {cell.precision}"
     where = f"On this machine, {work} {workload_title(cell.workload)}{precision} with {thread_count(cell.threads)}, "
-    first, best = spoken(contest.first), {contest.first.cell.framework: contest.first}
-    for r, c in contest.others:  # of each framework its fastest variant that is known, which comes first
-        if c.p is not None:
-            best.setdefault(r.cell.framework, r)
-    known = told((spoken(r), c) for r, c in contest.others if len(best) == 1 or best.get(r.cell.framework) is r)
+    first, known = spoken(contest.first), told(contest.others)
     if not (known.level or known.open or known.behind):
         return f"{where}{first} was first, but one round shows no difference."
-    level, open_ = ([name for name, _ in group] for group in (known.level, known.open))
-    behind = [f"{name} takes {c.ratio.estimate:.2f}x ({span(c.ratio).removesuffix('x')})" for name, c in known.behind]
+    level, open_ = ([spoken(r) for r, _ in group] for group in (known.level, known.open))
+    said = {r.cell.framework for r, _ in ((contest.first, None), *known.level, *known.open)}
+    others = {r.cell.framework for r, _ in contest.others} - {contest.first.cell.framework}
+    behind = []
+    for r, c in known.behind:  # of each framework that was not named yet its fastest variant, which comes first
+        if r.cell.framework not in said or not others:
+            behind.append(f"{spoken(r)} takes {c.ratio.estimate:.2f}x ({span(c.ratio).removesuffix('x')})")
+            said.add(r.cell.framework)
     parts = [f"{joined([first, *level])} tie" if level else f"{first} leads" if open_ else f"{first} is fastest"]
     parts += [f"{joined(open_)} {'is' if len(open_) == 1 else 'are'} not told apart from it"] if open_ else []
     parts += [joined(behind)] if behind else []
@@ -139,6 +159,12 @@ def rows(made: table.Table, keys: dict[Cell, str]) -> list[dict[str, Any]]:
     return found
 
 
+def legend(made: table.Table) -> list[tuple[str, str]]:
+    """What the signs mean, each with the view in which it stands; empty: in all."""
+    views = {"±": "interval", "without ±": "interval", "% mul": "share"}
+    return [(views.get(text.partition(":")[0].partition(",")[0], ""), text) for text in table.legend(made).split("; ")]
+
+
 def place(entry: table.Entry, keys: dict[Cell, str]) -> dict[str, Any]:
     """One number, in every view."""
     shown: dict[str, Any] = {
@@ -154,10 +180,12 @@ def place(entry: table.Entry, keys: dict[Cell, str]) -> dict[str, Any]:
         "interval": "",
         "hover": "",
     }
+    if entry.value is not None:
+        samples = entry.mini_batch / entry.value if entry.mini_batch else None
+        shown["views"] = {"samples": "-" if samples is None else significant(samples), "share": entry.share or "-"}
+        shown["samples"] = "" if samples is None else samples
     if entry.result is not None and entry.value is not None:
         found = entry.result.number
-        shown["views"] = {"samples": significant(entry.result.cell.mini_batch / found.estimate), "share": entry.share or "-"}
-        shown["samples"] = entry.result.cell.mini_batch / found.estimate
         shown["share"] = near["share"] if (near := limit(entry.result)) else ""
         shown["interval"] = entry.number.partition(" ")[2]
         if found.low is not None and found.high is not None:

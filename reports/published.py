@@ -15,13 +15,17 @@ What it does not know: whether any of it is true.
 import csv
 import hashlib
 import math
+import os
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import workloads
+from harness.records import Damaged
 from reports.naming import thread_count, workload_title
 
 
@@ -108,13 +112,13 @@ class Published:
     source: str
     figures: tuple[Figure, ...]
 
-    @property
+    @cached_property
     def about(self) -> str:
         """Where it is from, and what a reader must know, in one line."""
-        cautions = dict.fromkeys(caution for f in self.figures if (caution := self.known.cautions.get(f.workload)))
-        return "; ".join(filter(None, (f"Published, not measured here: {self.source}", self.known.hardware, *cautions)))
+        cautions = [text for workload, text in self.known.cautions.items() if any(f.workload == workload for f in self.figures)]
+        return "; ".join(filter(None, (f"Published, not measured here: {self.source}", self.known.hardware, *dict.fromkeys(cautions))))
 
-    @property
+    @cached_property
     def known(self) -> Known:
         """What is known of it beside its figures."""
         return next((known for known in KNOWN.values() if known.digest == digest(self.figures)), Known(self.source))
@@ -184,6 +188,11 @@ REQUIRED = ("workload", "framework", "platform", "seconds_per_minibatch")
 OPTIONAL = ("threads", "gpu", "printed_bold", "mini_batch", "precision", "mode")
 MOST = 100_000
 """Figures of one table."""
+LONGEST = 100
+"""Characters of a name."""
+LEAST = 1e-9
+"""Seconds: no step is shorter."""
+NUMBER = re.compile(r"([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]{1,3})?")
 
 
 def read(path: str, name: str | None = None, source: str | None = None) -> Published:
@@ -196,6 +205,8 @@ def read(path: str, name: str | None = None, source: str | None = None) -> Publi
     by_title = {title.lower(): n for n, w in workloads.discover().items() for title in (n, w.title)}
     figures: dict[tuple[Any, ...], Figure] = {}
     try:
+        if stat.S_ISCHR(os.stat(path).st_mode):
+            raise BadTable(f"{path} is a device, no file")
         with open(path, newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file, strict=True)
             _check_heads(path, rows.fieldnames or ())
@@ -232,6 +243,8 @@ def digest(figures: Sequence[Figure]) -> str:
 def _check_heads(path: str, heads: Sequence[str]) -> None:
     missing = [head for head in REQUIRED if head not in heads]
     strange = [head for head in heads if head not in REQUIRED + OPTIONAL]
+    if len(heads) == 1 and (separator := next((c for c in ";\t|" if c in heads[0]), "")):
+        raise BadTable(f"{path}: its fields are parted by {separator!r}, not by commas")
     if missing:
         raise BadTable(f"{path}: it has no column {', '.join(missing)}; the first line names {', '.join(REQUIRED + OPTIONAL)}")
     if strange or len(set(heads)) < len(heads):
@@ -241,21 +254,18 @@ def _check_heads(path: str, heads: Sequence[str]) -> None:
 def _figure(where: str, values: dict[str, str], workload: str) -> Figure:
     def number(name: str, whole: bool = False) -> float | None:
         text = values.get(name, "")
-        try:
-            found = None if text == "" else float(text)
-        except ValueError:
-            found = math.nan
-        if found is not None and not (0 < found < 1e9 and (not whole or found == int(found))):
-            raise BadTable(f"{where}: {name} is {text!r}, not a {'whole ' if whole else ''}number above 0")
+        found = None if text == "" else float(text) if NUMBER.fullmatch(text) else math.nan
+        if found is not None and not (LEAST < found < 1 / LEAST and (not whole or found == int(found))):
+            raise BadTable(f"{where}: {name} is {text!r}, not a {'whole ' if whole else ''}number above 0 and below 1e9")
         return found
 
-    for name in ("workload", "framework", "platform"):
-        if not values[name] or not values[name].isprintable():
-            raise BadTable(f"{where}: {name} is {values[name]!r}, not a name")
+    for name in ("workload", "framework", "platform", "precision"):
+        if not (values.get(name) or name == "precision") or not values.get(name, "").isprintable() or len(values.get(name, "")) > LONGEST:
+            raise BadTable(f"{where}: {name} is {values[name][:LONGEST]!r}, not a name")
     threads, gpu, mini_batch = number("threads", whole=True), values.get("gpu", ""), number("mini_batch", whole=True)
     if (threads is None) == (gpu == ""):
         raise BadTable(f"{where}: a figure has either threads or a gpu")
-    if not gpu.isprintable():
+    if not gpu.isprintable() or len(gpu) > LONGEST:
         raise BadTable(f"{where}: gpu is {gpu!r}, not a name")
     bold = {"": None, "0": False, "1": True}
     if (printed := values.get("printed_bold", "")) not in bold:
@@ -278,5 +288,8 @@ def _figure(where: str, values: dict[str, str], workload: str) -> Figure:
 
 
 def stored(row: dict[str, Any]) -> Published:
-    """From its stored form. Raises TypeError for what is none."""
-    return Published(row["name"], row["source"], tuple(Figure(**figure) for figure in row["figures"]))
+    """From its stored form. Raises Damaged."""
+    try:
+        return Published(row["name"], row["source"], tuple(Figure(**figure) for figure in row["figures"]))
+    except (KeyError, TypeError) as error:
+        raise Damaged(f"the store holds published figures that cannot be read: {error!r}") from None

@@ -47,7 +47,7 @@ def record(result: Result, by_hand: bool = True, every_round: bool = True) -> st
             last = r.turns[-1]
             shown = "" if last.loss is None else f"{last.loss:.6g} in step {last.last_step}"
             lines.append(
-                f"{r.number:5}  {r.seconds_per_step:8.4f}  {len(r.steps):5}  {r.warm_up_steps:7}  {r.first_step_seconds:12.3f}"
+                f"{r.number:5}  {result.seconds_of(r):8.4f}  {len(r.steps):5}  {r.warm_up_steps:7}  {r.first_step_seconds:12.3f}"
                 f"  {r.build_seconds:7.2f}  {r.cpu_per_wall:15.2f}  {r.peak_memory_bytes / 1e6:7.0f}  {shown}"
             )
             lines += [f"       its steps: {SHAPES[r.shape]}"] if r.shape not in ("too few", "flat") else []

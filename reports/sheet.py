@@ -7,8 +7,9 @@ here, and each format escapes what would be more than text in it.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 def printable(text: str) -> str:
     """On one line, without what would move a terminal's cursor."""
     return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def no_formula(text: str) -> str:
+    """For a CSV: printable, and with an apostrophe before what a spreadsheet would calculate."""
+    text = printable(text)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
 
 
 @dataclass(frozen=True)
@@ -36,12 +43,6 @@ class Place:
     """What else is known of it: its share of the limit."""
     notes: tuple[int, ...] = ()
     """Footnotes, from 1."""
-    views: dict[str, str] = field(default_factory=dict)
-    """The same in other measures, for a page that can switch."""
-    hover: str = ""
-    """For a page: the interval in words."""
-    key: str = ""
-    """Of the cell that it shows, for a page to lead to its record."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", printable(self.text))
@@ -93,8 +94,12 @@ def below(sheet: Sheet) -> list[str]:
     return [printable(line) for line in (sheet.legend, *sheet.points, *sheet.paragraphs, *notes) if line]
 
 
-def to_rich(sheet: Sheet) -> RichTable:
-    """For the terminal: the table alone, since what stands above and below may be wider."""
+STARS = "*so*: bold"
+
+
+def to_rich(sheet: Sheet, stars: bool = False) -> RichTable:
+    """For the terminal: the table alone, since what stands above and below may be wider; with `stars` around what is bold, where there
+    is no bold."""
     from rich.cells import cell_len
     from rich.table import Table as RichTable
     from rich.text import Text  # not markup: a name is a name
@@ -104,7 +109,7 @@ def to_rich(sheet: Sheet) -> RichTable:
     several = len({column.group for column in sheet.columns if column.group}) > 1
     shown = RichTable()
     before = ""
-    rows = [[_joined(place) for place in row] for row in sheet.rows]
+    rows = [[_joined(place, "*{}*".format if stars and place.strong else str) for place in row] for row in sheet.rows]
     for number, column in enumerate(sheet.columns):
         heading = f"{column.group if column.group != before else ''}\n{column.heading}" if several else column.whole
         width = max(map(cell_len, (*heading.split("\n"), *(row[number] for row in rows))))
@@ -121,13 +126,18 @@ def to_rich(sheet: Sheet) -> RichTable:
     return shown
 
 
+BLOCK = re.compile(r"^(\d{0,9})([-+.)#]+\s)")
+"""What would make a heading or a list of a line."""
 _MARKDOWN = str.maketrans({c: "\\" + c for c in "\\*_[]<>|$#"} | {"\n": " ", "\r": " ", "&": "&amp;"})
 
 
 def _markdown(text: str) -> str:
-    """Plain text as Markdown that shows just that. An underscore within a word, and a bracket without a link, need no help."""
+    """Plain text as Markdown that shows just that. An underscore within a word, and a bracket without a link, need no help; what stands
+    between two backticks is a command."""
     text = printable(text)
-    if not any(c in text for c in "\\*<>|&$\n\r") and "](" not in text and not any(w[:1] == "_" or w[-1:] == "_" for w in text.split()):
+    text = text.replace("`", "\\`") if text.count("`") % 2 else text
+    text = BLOCK.sub(r"\1\\\2", text.replace("~~", r"\~\~"))
+    if not any(c in text for c in "*<>|&$\n\r") and "](" not in text and not any(w[:1] == "_" or w[-1:] == "_" for w in text.split()):
         return text
     return text.translate(_MARKDOWN)
 
@@ -154,7 +164,7 @@ def to_latex(sheet: Sheet) -> str:
     """A table for the package booktabs; what stands below follows as text."""
 
     def line(texts: Iterable[str]) -> str:
-        return " & ".join(texts) + r" \\"
+        return "{}" + " & ".join(texts) + r" \\"  # the line before would take a [ or * that comes first
 
     formats = "".join("r" if column.numeric else "l" for column in sheet.columns)
     groups = [(name, len(list(own))) for name, own in groupby(sheet.columns, key=lambda column: column.group)]
@@ -166,9 +176,8 @@ def to_latex(sheet: Sheet) -> str:
     return "\n".join([*begin, *heads, r"\midrule", *rows, *end]) + "\n"
 
 
-_LATEX = str.maketrans(
-    {c: "\\" + c for c in "&%$#_{}"} | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-)
+_TEXT = {"\\": "backslash", "~": "asciitilde", "^": "asciicircum", "<": "less", ">": "greater", "|": "bar"}
+_LATEX = str.maketrans({c: "\\" + c for c in "&%$#_{}"} | {c: rf"\text{name}{{}}" for c, name in _TEXT.items()})
 
 
 def _latex(text: str) -> str:
@@ -198,7 +207,7 @@ def to_xlsx(sheets: Sequence[Sheet], more: dict[str, list[list[object]]] | None 
     for page in book.worksheets:
         for row in page.iter_rows():
             for cell in row:
-                if cell.data_type == "f":  # a name that begins with = is a name
+                if cell.data_type in ("f", "e"):  # a name that begins with =, or is #N/A, is a name
                     cell.data_type = "s"
     file = io.BytesIO()
     book.save(file)
@@ -228,9 +237,11 @@ def _fill(page: Worksheet, sheet: Sheet) -> None:
             cell.font = Font(bold=place.strong)
             if place.value is not None:
                 shown, _, rest = _joined(place).partition(" ")
-                digits = len("".join(c for c in shown.partition(".")[2] if c.isdigit()))
+                mantissa, _, exponent = shown.lower().partition("e")
+                digits = len("".join(c for c in mantissa.partition(".")[2] if c.isdigit()))
                 behind = (shown[len(shown.rstrip("x,")) :] + (f" {rest}" if rest else "")).replace('"', "''")
-                cell.number_format = ("0." + "0" * digits if digits else "0") + (f'"{behind}"' if behind else "")  # it still calculates
+                plain = ("0." + "0" * digits if digits else "0") + ("E+00" if exponent else "")
+                cell.number_format = plain + (f'"{behind}"' if behind else "")  # it still calculates
     for number, line in enumerate(below(sheet), start=len(sheet.rows) + 5):
         page.cell(number, 1, line)
     page.freeze_panes = "C4"

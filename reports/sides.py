@@ -129,10 +129,13 @@ class Side:
 def side(text: str, source: Source, workloads: Sequence[str] = ()) -> Side:
     """From the parts that a user typed, and the workloads that were asked for. Raises Refused for what the source has not."""
     everything = _values(source.cells)
-    asked = frozenset(v for v, t in everything["workload"].items() if any(t.answers(name, "workload") for name in workloads))
+    titled = everything["workload"]
+    if missing := [name for name in workloads if not any(t.answers(name, "workload") for t in titled.values())]:
+        raise Refused(f"{source.name} has no {', '.join(missing)}: it has {_listed(everything, ['workload'])}")
+    asked = frozenset(v for v, t in titled.items() if any(t.answers(name, "workload") for name in workloads))
     cells = _having(source.cells, {"workload": asked}) if workloads else source.cells
     if not cells:
-        raise Refused(f"{source.name} has no {', '.join(workloads) or 'cell'}: it has {_listed(everything, ['workload'])}")
+        raise Refused(f"{source.name} has no cell")
     there, parts = _values(cells), dict[str, frozenset[Any]]()
     for typed in filter(None, (word.strip() for word in text.split("/"))):
         meant = {f: values for f in Cell._fields if (values := frozenset(v for v, t in there[f].items() if t.answers(typed, f)))}

@@ -1,7 +1,7 @@
 """What is looked back at: a run of a store, and what is to be said of its machine; a published table that was imported."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import frameworks
@@ -33,8 +33,10 @@ class Stored:
     def one(self, cell: str) -> Result:
         """The one result that a key, or any parts of one, fit. Raises BadRequest."""
         fitting = self.fitting(cell)
-        if len(fitting) != 1:
-            several = ", ".join(r.cell.key for r in (fitting or self.results)[:12])
+        if not fitting:
+            raise BadRequest(f"no cell fits {cell!r}: name a key, or parts of one; run {self.run.id} has {parts_of(self.results)}")
+        if len(fitting) > 1:
+            several = ", ".join(r.cell.key for r in fitting[:12]) + (f" and {len(fitting) - 12} more" if len(fitting) > 12 else "")
             raise BadRequest(f"{len(fitting)} cells fit {cell!r}: name one of {several}")
         return fitting[0]
 
@@ -44,14 +46,24 @@ class Stored:
         return [r for r in self.results if r.cell.key == cell] or [r for r in self.results if parts <= set(r.cell.key.split("/"))]
 
 
-def stored(location: str | None, number: int | None) -> Stored:
+def parts_of(results: Sequence[Result]) -> str:
+    """Of the keys of some cells, where they differ."""
+    columns = zip(*(r.cell.key.split("/") for r in results), strict=False)
+    found = (list(dict.fromkeys(column)) for column in columns)
+    return ", ".join(part for parts in found if len(parts) > 1 for part in parts[:12]) or results[0].cell.key
+
+
+def stored(location: str | None, number: int | None, use: Use = "read") -> Stored:
     """A run of a store, the last by default; workloads and frameworks of the user's own are known again if their files are still
-    there. Raises StoreProblem."""
-    store = open_store(location)
+    there. Raises StoreProblem, and BadRequest for an empty location."""
+    store = open_store(location, use)
     run = store.run(number)
     if location in (None, os.environ.get("STEPBENCH_STORE")):  # what another's store names is not run
         _know_again(run.plan.get("files", ()))
-    return Stored(store, run, store.results(run.id), machine_line(store, run))
+    results = store.results(run.id)
+    if not results:
+        raise BadRequest(f"run {run.id} of {store.location} has no cell")
+    return Stored(store, run, results, machine_line(store, run))
 
 
 def _know_again(paths: Iterable[str]) -> None:

@@ -37,6 +37,8 @@ class Entry:
     """Seconds."""
     result: Result | None = None
     """What was measured; None of a published figure, and of what was not in the run."""
+    mini_batch: int | None = None
+    """Samples; None where it is not known."""
 
 
 HOLE = Entry("", "", False, None, ())
@@ -75,7 +77,8 @@ def share(result: Result) -> str:
 def machine(host_facts: dict[str, Any], calibration: dict[str, Any] | None) -> str:
     """Where a run was measured, how good that machine is for it, and what it can see, as it was last calibrated; one line."""
     where = f"Measured on {machine_name(host_facts)}"
-    if grade := host_facts.get("grade"):
+    grade = host_facts.get("grade") or {}
+    if {"letter", "findings"} <= grade.keys():
         worst_ones = ", ".join(f"{f['what']}: {f['value']}" for f in grade["findings"] if f["grade"] == grade["letter"] != "A")
         where += f"; grade {grade['letter']}" + (f" ({worst_ones})" if worst_ones else "")
     if calibration is None:
@@ -154,7 +157,9 @@ def _measured(results: Sequence[Result], places: Sequence[tuple[str, int]], note
                 shown = timing(found)
                 marked = tuple(notes.number(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
                 verdict = verdict_of.get(result.cell)
-                entries.append(Entry(shown, share(result), result.cell in best, verdict, marked, found.estimate, result))
+                entries.append(
+                    Entry(shown, share(result), result.cell in best, verdict, marked, found.estimate, result, result.cell.mini_batch)
+                )
         what = _what(cell.precision, cell.mode, cell.mini_batch, *differ[cell.workload])
         rows.append((workload_title(cell.workload) + what, label(next(iter(own.values()))), entries))
     return rows
@@ -178,7 +183,10 @@ def _published(theirs: Published, headings: Sequence[tuple[str, int | None, str]
     for f in theirs.figures:
         by_row.setdefault(f.row, {})[f.place] = f
     rows = []
-    differ = {f.workload: _differing([g for g in theirs.figures if g.workload == f.workload]) for f in theirs.figures}
+    kinds: dict[str, list[Figure]] = {}
+    for f in theirs.figures:
+        kinds.setdefault(f.workload, []).append(f)
+    differ = {workload: _differing(own) for workload, own in kinds.items()}
     for (workload, framework, mini_batch, precision, mode), own in by_row.items():
         what = _what(precision, mode, mini_batch, *differ[workload])
         entries = []
@@ -188,7 +196,7 @@ def _published(theirs: Published, headings: Sequence[tuple[str, int | None, str]
                 entries.append(HOLE if figure is None else Entry("-", "", False, None, (notes.number("not published"),)))
             else:
                 marked = (notes.number(misprinted[figure]),) if figure in misprinted else ()
-                entries.append(Entry(figure.printed, "", figure in best, None, marked, figure.seconds))
+                entries.append(Entry(figure.printed, "", figure in best, None, marked, figure.seconds, None, figure.mini_batch))
         rows.append((workload_title(workload) + what, framework, entries))
     return rows
 
@@ -241,15 +249,14 @@ def legend(table: Table) -> str:
             f"=: within {100 * MARGIN:.0f} % of that",
             "~: not told apart from it",
             "±: half the 95 % interval, which reaches further up than down",
-            "without ±: one round, no difference is shown",
+            "without ±: one round",
             "% mul, % mem: of the fastest that this machine's matrix product, or memory, allows",
         ]
     return "; ".join(signs)
 
 
 def _place(entry: Entry) -> Place:
-    sign, result = SIGNS.get(entry.verdict, ""), entry.result
-    return Place(entry.number, entry.value, entry.best, sign, entry.share, entry.notes, key=result.cell.key if result else "")
+    return Place(entry.number, entry.value, entry.best, SIGNS.get(entry.verdict, ""), entry.share, entry.notes)
 
 
 def sheet(table: Table) -> Sheet:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import workloads
 from harness.records import Result
 from harness.statistics import Estimate
+from reports.cells import another_network
 from reports.contests import seconds_of, trusted
 from reports.naming import ends, label, thread_count, times, timing, workload_title
 from reports.published import Figure, Published
@@ -57,10 +57,7 @@ def _differs(theirs: Figure, ours: Result) -> str:
         then, now = getattr(theirs, name), getattr(ours.cell, name)
         if then is not None and then != now:
             return f"{name.replace('_', '-')} {then} then, {now} now"
-    workload = workloads.discover().get(ours.cell.workload)
-    if ours.definition and workload is not None and ours.definition != workloads.definition(workload):
-        return f"what was measured as {workload_title(workload.name)} is another network than today's of that name"
-    return ""
+    return another_network(ours)
 
 
 def sheet(results: Sequence[Result], published: Published) -> Sheet:
@@ -100,5 +97,5 @@ def sheet(results: Sequence[Result], published: Published) -> Sheet:
         "the least of each is shown; bold: faster than was published, by the whole interval of what was measured, which does not know that"
         " it was chosen; what was published has none"
     )
-    none = () if found else ("no workload was both published and measured",)
-    return Sheet("Then and now", columns, rows, legend, (published.about, *none), (), tuple(notes), sections=True)
+    none = () if found else ("No workload was both published and measured",)
+    return Sheet("Then and now", columns, rows, legend if found else "", (published.about, *none), (), tuple(notes), sections=True)

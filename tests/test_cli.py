@@ -67,6 +67,7 @@ def test_what_is_stored_is_shown_compared_chosen_and_reproduced(stepbench, tmp_p
     one, two = (json.loads(stepbench("show", "null/default", "--json", "--run", run).stdout) for run in ("1", "2"))
     assert one["environment"]["digest"] == two["environment"]["digest"]
     assert len(two["rounds"]) == 2
+    assert len(json.loads(stepbench("table", "--format", "json").stdout)) == 2  # of the run, not of what was measured again
 
 
 def test_published_figures_from_import_to_page(stepbench, complaint, tmp_path):
@@ -74,7 +75,7 @@ def test_published_figures_from_import_to_page(stepbench, complaint, tmp_path):
     figures = "workload,framework,platform,threads,gpu,seconds_per_minibatch,mini_batch\nFCN-5 tiny,Old,box,1,,2.0,8\n"
     (tmp_path / "theirs.csv").write_text(figures)
     done = stepbench("import", "theirs.csv", "--source", "a paper")
-    assert done.stdout.startswith("1 figures of a paper are stored in ")
+    assert ": 1 figure of a paper\nMore: stepbench table --published" in done.stdout
     (tmp_path / "theirs.csv").write_text(figures.replace("2.0", "fast"))
     complaint(stepbench("import", "theirs.csv"), "line 2: seconds_per_minibatch is 'fast'")
     (tmp_path / "theirs.csv").write_text(figures.replace("2.0", "3.0"))

@@ -98,7 +98,8 @@ def main() -> NoReturn:
     except Exception as problem:
         if not _expected(problem):
             raise
-        code = _complain(str(problem))
+        told = f"{problem.filename}: {problem.strerror}" if isinstance(problem, OSError) and problem.filename else str(problem)
+        code = _complain(told)
     sys.exit(code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,7 +82,10 @@ def _source(location: str | None, typed: str, known: dict[tuple[str, int], Sourc
     def is_store(text: str) -> bool:
         return "://" in text or Path(text).expanduser().is_file()
 
-    file, _, number = ("", "", typed) if typed.isdecimal() else (typed, "", "") if is_store(typed) else typed.rpartition(":")
+    if address := re.fullmatch(r"(.+://[^/]*/.+):([0-9]+)", typed):
+        file, number = address.groups()
+    else:
+        file, _, number = ("", "", typed) if typed.isdecimal() else (typed, "", "") if is_store(typed) else typed.rpartition(":")
     if typed and not number.isdecimal() and not is_store(file):
         try:
             theirs = imported(open_store(location), typed)
@@ -96,7 +100,7 @@ def _source(location: str | None, typed: str, known: dict[tuple[str, int], Sourc
     else:
         own = stored(location, int(number) if number else None)
         store, run = own.store, own.run
-    where = store.location if "://" in store.location else str(Path(store.location).expanduser().resolve())
+    where = str(store.file or store.location)
     if (where, run.id) not in known:
         name = f"{Path(store.location).name}, run {run.id}" if file else f"run {run.id}"
         known[where, run.id] = Source(name, store.results(run.id) if file else own.results, run)

@@ -23,6 +23,8 @@ def output_option(*flags: str, **more: Any) -> Callable[..., Any]:
     """A file to write at the end; that it cannot be written is said at once, and nothing is lost of what it holds."""
 
     def writable(context: click.Context, parameter: click.Parameter, file: str | None) -> str | None:
+        if file == "-":
+            raise click.BadParameter("- is no file's name: name a file")
         folder = Path(file or ".").absolute().parent
         if file is not None and not Path(file).exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise click.BadParameter(f"{folder} is no folder that can be written to")

@@ -44,8 +44,11 @@ def format_options(function: Any) -> Any:
 
     def by_name(context: click.Context, parameter: click.Parameter, style: str | None) -> str:
         output = context.params.get("output")
+        by_ending = {ending: name for name, ending in FORMATS.items()}.get(Path(output).suffix.lower() if output else "")
+        if style is not None and by_ending not in (None, "terminal", style):
+            raise click.BadParameter(f"{output} ends like a file of {by_ending}: leave out --format, or name another file")
         if style is None:
-            style = {ending: name for name, ending in FORMATS.items()}.get(Path(output).suffix.lower() if output else "")
+            style = by_ending
         if style is None:
             raise click.BadParameter(f"no format has files that end like {output}: choose from {', '.join(FORMATS)}")
         if style == "xlsx" and output is None:
@@ -80,7 +83,8 @@ def _made(answer: Answer, style: str) -> str | bytes:
     if style == "json":
         return json.dumps(answer.objects(), indent=1) + "\n"
     if style == "csv":
-        return str(answer.frame().map(lambda value: sheet.printable(value) if isinstance(value, str) else value).to_csv(index=False))
+        rows = answer.frame().map(lambda value: sheet.no_formula(value) if isinstance(value, str) else value)
+        return str(rows.rename(columns=sheet.printable).to_csv(index=False))
     if style == "xlsx":
         rows = answer.frame()
         values = rows.astype(object).where(rows.notna(), None).values.tolist()
@@ -93,11 +97,14 @@ def _made(answer: Answer, style: str) -> str | bytes:
 
 def print_sheet(sheet: Sheet) -> None:
     """A table and what stands around it, for the terminal."""
-    from reports.sheet import below, printable, to_rich
+    from rich.console import Console
+
+    from reports.sheet import STARS, below, printable, to_rich
 
     click.secho(printable(sheet.title), italic=True)
-    print_rich(to_rich(sheet))
-    for line in below(sheet):
+    stars = not Console().is_terminal and any(place.strong for row in sheet.rows for place in row)
+    print_rich(to_rich(sheet, stars))
+    for line in [STARS] * stars + below(sheet):
         click.echo(line)
 
 
@@ -107,11 +114,12 @@ def _plain(sheet: Sheet) -> str:
 
     from rich.console import Console
 
-    from reports.sheet import below, printable, to_rich
+    from reports.sheet import STARS, below, printable, to_rich
 
-    file = io.StringIO()
-    Console(file=file, width=1000).print(to_rich(sheet))
-    return "".join(line.rstrip() + "\n" for line in [printable(sheet.title), *file.getvalue().splitlines(), *below(sheet)])
+    file, stars = io.StringIO(), any(place.strong for row in sheet.rows for place in row)
+    Console(file=file, width=1000).print(to_rich(sheet, stars))
+    lines = [printable(sheet.title), *file.getvalue().splitlines(), *[STARS] * stars, *below(sheet)]
+    return "".join(line.rstrip() + "\n" for line in lines)
 
 
 def print_json(found: list[Result]) -> None:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 KINDS = ("ranking", "scaling", "roofline", "tuning", "memory", "start", "steps")
 """Pictures, as reports.plots.KINDS has them: completion waits for no import."""
 
+MOST_DRAWN = 1000
+"""Cells of a picture."""
+
 run_option = click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
 
 
@@ -99,7 +102,7 @@ def plot(kind: str, cell: str | None, output: str, number: int | None, location:
     steps CELL  every step of one cell, process by process: warm-up, levels, what never settles
     """
     from reports import plots
-    from reports.stored import stored
+    from reports.stored import parts_of, stored
 
     if kind not in KINDS:
         raise click.UsageError(f"unknown picture {kind!r}: choose from {', '.join(KINDS)}")
@@ -109,6 +112,8 @@ def plot(kind: str, cell: str | None, output: str, number: int | None, location:
     shown = found.results if cell is None else found.fitting(cell)
     if not shown:
         found.one(str(cell))
+    if len(shown) > MOST_DRAWN:
+        raise click.UsageError(f"{len(shown):,} cells are too many for a picture: name parts of a key, such as {parts_of(shown)}")
     try:
         figure = plots.KINDS[kind].draw(shown)
         figure.savefig(output, dpi=150)
@@ -136,6 +141,8 @@ def report(output: str, number: int | None, against: tuple[str, ...], location: 
     from reports import page
     from reports.stored import imported, stored
 
+    if Path(output).suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"the page is HTML: name a file that ends so, not {output}")
     found = stored(location, number)
     theirs = [imported(found.store, name) for name in against]
     text = page.make(found.results, found.machine, found.run.host, found.run.id, found.run.started_at, theirs)
@@ -196,8 +203,11 @@ def import_published(file: str, name: str | None, source: str | None, replace: b
     except BadTable as problem:
         raise click.UsageError(str(problem)) from None
     store = open_store(location, "create")
-    if found.name in store.published_names() and not replace and imported(store, found.name).figures != found.figures:
-        raise click.UsageError(f"other figures are called {found.name!r} already: take another --name, or --replace them")
+    before = imported(store, found.name) if found.name in store.published_names() and not replace else found
+    if (before.figures, before.source) != (found.figures, found.source):
+        what = "other figures are" if before.figures != found.figures else f"the same figures of another source, {before.source}, are"
+        raise click.UsageError(f"{what} called {found.name!r} already: take another --name, or --replace them")
     store.save_published(found.name, found.source, [asdict(f) for f in found.figures])
     count = sum(f.seconds is not None for f in found.figures)
-    click.echo(f"{count} figures of {found.source} are stored in {store.location}. More: stepbench table --published {found.name}")
+    click.echo(f"Stored in {store.location}: {count} figure{'s' * (count != 1)} of {found.source}")
+    click.echo(f"More: stepbench table --published {found.name}")

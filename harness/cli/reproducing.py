@@ -41,12 +41,16 @@ def reproduce(cell: str, number: int | None, rounds: int | None, wait: bool, loc
     from harness.problems import BadRequest
     from harness.session import execute
     from reports import again
+    from reports.cells import another_network
+    from reports.contests import trusted
     from reports.stored import stored
 
-    then = stored(location, number)
+    then = stored(location, number, "write")
     before = then.one(cell)
-    if not before.standing:
-        raise click.UsageError(f"{before.cell.key} has no round to come out again: it is {before.status}")
+    if not trusted(before):
+        raise BadRequest(f"{before.cell.key} has no number that could come out again: it is {before.status}")
+    if another := another_network(before):
+        raise BadRequest(f"{another}: numbers would not compare")
     if then.run.protocol != (protocol := _protocol()):
         raise BadRequest(f"run {then.run.id} was measured by protocol {then.run.protocol}, this is {protocol}: numbers would not compare")
     with machine_to_ourselves(wait, progress.say):
@@ -54,12 +58,17 @@ def reproduce(cell: str, number: int | None, rounds: int | None, wait: bool, loc
         earlier = Plan.from_json(then.run.plan)
         count = rounds or max(2, len(before.seconds_by_round))
         plan = replace(
-            earlier, cells=(before.cell,), rounds=count, budget=0.0, pythons={**earlier.pythons, before.cell.framework: str(python)}
+            earlier,
+            cells=(before.cell,),
+            rounds=count,
+            budget=0.0,
+            pythons={**earlier.pythons, before.cell.framework: str(python)},
+            again_of=then.run.id,
         )
         with progress.watch() as watch:
             done = execute(plan, then.store, None, watch)
     (now,) = done.results
-    sheet, same = again.sheet(before, now, then.run.id, done.run)
+    sheet, same = again.sheet(before, now, then.run, then.store.run(done.run))
     print_sheet(sheet)
     sys.exit(0 if same else NOT_ALL_OK)
 

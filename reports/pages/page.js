@@ -20,9 +20,11 @@
       row.hidden = !fits;
       count += fits;
     }
-    status.textContent = count === rows.length ? "" : `${count} of ${rows.length} rows`;
+    status.textContent = count === rows.length ? "" : count ? `${count} of ${rows.length} rows` : "No row fits the filter";
     view = chosen("view") || "seconds";
-    table.className = `view-${view}${document.getElementById("intervals").checked ? " with-intervals" : ""}`;
+    document.getElementById("shown").className = `view-${view}${document.getElementById("intervals").checked ? " with-intervals" : ""}`;
+    document.getElementById("what").textContent = document.querySelector("input[name=view]:checked").dataset.title;
+    table.style.setProperty("--first", `${table.tHead.rows[1].cells[0].offsetWidth}px`);
   }
 
   function key(row, column) {
@@ -53,8 +55,8 @@
     body.append(...order);
   }
 
-  function open() {
-    const target = document.getElementById(location.hash.slice(1));
+  function open(hash) {
+    const target = document.getElementById(hash.slice(1));
     if (target && target.tagName === "DETAILS") target.open = true;
   }
 
@@ -64,9 +66,17 @@
     input.addEventListener("change", () => sorted && arrange(sorted.cellIndex, sorted.getAttribute("aria-sort")));
   }
   for (const button of table.querySelectorAll("thead button")) button.addEventListener("click", () => sort(button));
-  addEventListener("hashchange", open);
-  addEventListener("beforeprint", () => { for (const row of rows) row.hidden = false; });
+  addEventListener("click", (event) => { // a second time too, when the address does not change
+    const link = event.target.closest("a[href^='#']");
+    if (link) open(link.getAttribute("href"));
+  });
+  addEventListener("hashchange", () => open(location.hash));
+  addEventListener("beforeprint", () => {
+    for (const row of rows) row.hidden = false;
+    for (const detail of document.querySelectorAll(".on-paper-too")) detail.open = true;
+  });
   addEventListener("afterprint", show);
-  open();
+  addEventListener("resize", show);
+  open(location.hash);
   show();
 })();

@@ -14,7 +14,7 @@ UNWANTED = ("metadata", "style")
 def svg(figure: Any, name: str) -> str:
     """The figure as an SVG element of an HTML page: it draws in the page's own ink, on its background; its ids begin with `name`.
 
-    Text stays text. It is as wide as in print (points), or as the page where that is narrower.
+    Text stays text. It is as wide as in print (points), unless the page says that it is narrower.
     """
     import matplotlib as mpl
 
@@ -34,7 +34,7 @@ def svg(figure: Any, name: str) -> str:
             element.text = None
         element.tail = None
     box = root.attrib["viewBox"]
-    style = f"width: {box.split()[2]}pt; max-width: 100%; height: auto; stroke-linejoin: round; stroke-linecap: butt"
+    style = f"width: {box.split()[2]}pt; height: auto; stroke-linejoin: round; stroke-linecap: butt"
     root.attrib = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": box, "style": style}
     return ElementTree.tostring(root, encoding="unicode")
 

@@ -66,8 +66,9 @@ def draw(results: Sequence[Result]) -> Any:
     intensities = sorted({p.intensity for p in found})
     place_of = dict(zip(intensities, apart(intensities, MARKER * decades_per_inch), strict=True))
     label_of = dict(zip(intensities, apart(intensities, LINE * decades_per_inch), strict=True))
-    bottom = min(p.achieved.estimate for p in found) / 2.5
-    top = 4 * max(max(p.peak, p.achieved.estimate) for p in found)  # room for the framework's name
+    highest = max(max(p.peak, p.achieved.estimate) for p in found)
+    bottom = min(p.achieved.estimate for p in found) / 1.5
+    top = highest * (highest / bottom) ** 0.3  # room for the framework's name
 
     figure, axes = panels([""] * len(titles), WIDTH, [HEIGHT])
     for (ax,), (cell, title) in zip(axes, titles.items(), strict=True):
@@ -117,7 +118,7 @@ def points(results: Sequence[Result]) -> list[Point]:
     """Cells with a number whose limits are known. Raises ValueError where there is none."""
     found = []
     for r in numbered(results):
-        near, needed = limit(r), needs(r.cell)
+        near, needed = limit(r), needs(r)
         if near and needed:
             took = r.number
             ends = (needed.flops / took.high, needed.flops / took.low) if took.low is not None and took.high is not None else (None, None)

@@ -50,6 +50,7 @@ def dots(found: Sequence[Dot], axis: str, keys: Sequence[Any] = ()) -> tuple[Any
         if dot.low is not None and dot.high is not None:
             ax.plot([dot.low, dot.high], [place, place], color=own, linewidth=2 if dot.filled else 1, solid_capstyle="butt")
         ax.plot(dot.value, place, marker_of[cell.threads], color=own, markersize=6, fillstyle="full" if dot.filled else "none")
-    legend(figure, [key(thread_count(t), marker=marker_of[t]) for t in threads] + [*keys])
+    of_threads = [key(thread_count(t), marker=marker_of[t]) for t in threads]
+    legend(figure, [*(of_threads if len(threads) > 1 or not keys else []), *keys])
     figure.supxlabel(axis, fontsize="medium")
     return figure, axes

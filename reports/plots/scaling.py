@@ -1,18 +1,19 @@
 """Speed-up against threads, over the fewest threads a cell was measured with, and below it the efficiency: speed-up a thread.
 
-A column of panels for each workload, a line for each framework and variant, with 95 % intervals (of different cells, so unpaired). A
-ring marks the knee. Lines are a little apart sideways, so that their intervals can be told from each other.
+A column of panels for each workload, a line for each framework and variant, with intervals (of different cells, so unpaired; at the level
+at which all are decided together, as `stepbench compare` does). A ring marks the knee, where one is shown. Lines are a little apart
+sideways, so that their intervals can be told from each other.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median_low
 from typing import Any
 
 from frameworks import Cell
+from harness.comparison import compare
 from harness.records import Result
-from harness.statistics import CONFIDENCE, Estimate
+from harness.statistics import Estimate
 from reports.naming import workload_title
 from reports.plots.shown import between, cells, manners, names, numbered, plain
 from reports.plots.style import FILLS, INK, LINES, MARKERS, colour, columns, dealt, drawing, key, legend, panels
@@ -20,8 +21,8 @@ from reports.plots.style import FILLS, INK, LINES, MARKERS, colour, columns, dea
 ABOUT = "speed-up and efficiency against threads"
 WORTH = 0.5
 """Of the work of a thread: what an added one must do at least."""
-BESIDE = 0.1
-"""How far the outermost of many lines are apart sideways, as a share of the axis; two are so by a sixth of it."""
+BESIDE = 0.2
+"""How far the outermost of many lines are apart sideways, as a share of the way to the next count; two are so by a sixth of it."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +43,22 @@ class Line:
         return [self.threads[0] / t for t in self.threads]
 
     @property
-    def knee(self) -> int:
-        """In threads."""
-        return knee(self.threads, [s.estimate for s in self.speedups])
+    def knee(self) -> int | None:
+        """In threads; None where none is shown."""
+        return knee(self.threads, self.speedups)
 
 
-def knee(threads: Sequence[int], speedups: Sequence[float]) -> int:
-    """The thread count up to which threads are worth it: the last before the first step to more of them that gains too little.
+def knee(threads: Sequence[int], speedups: Sequence[Estimate]) -> int | None:
+    """The thread count beyond which threads are not worth it: the last before the first step to more of them that is shown to gain too
+    little; None where none is shown.
 
     A step from one measured count to the next gains too little if its threads add less than half (`WORTH`) of the speed that as many
-    had at the fewest threads. By the estimates alone, counts rising; the last count if every step is worth it.
+    had at the fewest threads, by the upper end of the faster one's interval. Counts rise.
     """
     for (few, slow), (many, fast) in pairwise(zip(threads, speedups, strict=True)):
-        if (fast - slow) / speedups[0] < WORTH * (many - few) / threads[0]:
+        if fast.high is not None and (fast.high - slow.estimate) / speedups[0].estimate < WORTH * (many - few) / threads[0]:
             return few
-    return threads[-1]
+    return None
 
 
 @drawing()
@@ -68,8 +70,8 @@ def draw(results: Sequence[Result]) -> Any:
     marker_of = dealt(MARKERS, [line.cell.framework for line in found])
     place_of = {name: i for i, name in enumerate(dict.fromkeys(line.name for line in found))}
     figure, by_workload = panels([plain(workload_title(name), 30) for name in workloads], 3.3, [2.6, 1.5])
-    counts = [t for line in found for t in line.threads]
-    beside = (max(counts) / min(counts)) ** (BESIDE / max(6, len(place_of)))
+    counts = sorted({t for line in found for t in line.threads})
+    beside = min(many / few for few, many in pairwise(counts)) ** (BESIDE / max(6, len(place_of)))
     keys = {}
     for workload, axes in zip(workloads, by_workload, strict=True):
         own = [line for line in found if line.cell.workload == workload]
@@ -79,10 +81,10 @@ def draw(results: Sequence[Result]) -> Any:
             look |= {"marker": marker_of[line.cell.framework], "fillstyle": fill_of[line.manner], "markersize": 4.5}
             keys[line.name] = key(line.name, **look)
             _draw(line, beside ** (place_of[line.name] - (len(place_of) - 1) / 2), look, *axes)
-    rest = [
-        key("ideal", linestyle="--", linewidth=1),
-        key("knee: threads are worth it up to here", marker="o", fillstyle="none", markersize=9),
-    ]
+    rest = [key("ideal", linestyle="--", linewidth=1)]
+    if any(line.knee is not None for line in found):
+        knees = "knee: from here on an added thread is shown to do less than half of one's work"
+        rest.append(key(knees, marker="o", fillstyle="none", markersize=9))
     legend(figure, [*keys.values(), *rest])
     for block in by_workload[:: columns(len(by_workload))]:
         block[0].set_ylabel("speed-up")
@@ -99,8 +101,9 @@ def _draw(line: Line, beside: float, look: dict[str, Any], upper: Any, lower: An
         for place, share, s in zip(places, shares, line.speedups, strict=True):
             if s.low is not None and s.high is not None:
                 ax.plot([place, place], [share * s.low, share * s.high], color=look["color"], linewidth=1, alpha=0.6)
-    at = line.threads.index(line.knee)
-    upper.plot(places[at], line.speedups[at].estimate, "o", color=look["color"], fillstyle="none", markersize=9, markeredgewidth=0.8)
+    if line.knee is not None:
+        at = line.threads.index(line.knee)
+        upper.plot(places[at], line.speedups[at].estimate, "o", color=look["color"], fillstyle="none", markersize=9, markeredgewidth=0.8)
 
 
 def _scales(own: Sequence[Line], upper: Any, lower: Any) -> None:
@@ -127,6 +130,8 @@ def _scales(own: Sequence[Line], upper: Any, lower: Any) -> None:
     upper.set_yscale("log", base=2)
     upper.set_ylim(0.85 * min(speedups), 1.2 * max(counts[-1] / counts[0], *speedups))  # of few rounds, an interval goes on
     upper.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    if upper.get_ylim()[1] < 4:  # powers of two alone would be two
+        upper.yaxis.set_major_locator(FixedLocator([0.25 * i for i in range(1, 16)]))
     upper.yaxis.set_minor_locator(NullLocator())
     lower.set_ylim(0, 1.2 * max(efficiencies))
     lower.yaxis.set_major_formatter(PercentFormatter(1))
@@ -135,7 +140,7 @@ def _scales(own: Sequence[Line], upper: Any, lower: Any) -> None:
 def alt(results: Sequence[Result]) -> str:
     """The best and the worst speed-up, and how many threads are worth it. Raises ValueError where no cell has several thread counts."""
     found = sorted(lines(results), key=lambda line: line.speedups[-1].estimate)
-    knees = sorted(line.knee for line in found)
+    knees = sorted(line.knee for line in found if line.knee is not None)
 
     def words(line: Line) -> str:
         last = line.speedups[-1]
@@ -143,9 +148,11 @@ def alt(results: Sequence[Result]) -> str:
         who = f"{line.name}, {plain(workload_title(line.cell.workload))}{interval}"
         return f"{last.estimate:.3g} times as fast with {line.threads[-1]} threads as with {line.threads[0]} ({who})"
 
-    return (
-        f"Speed-up against threads of {cells(len(found))}: {between(words(found[0]), words(found[-1]))}."
-        f" Threads are worth it up to {median_low(knees)} at the median ({between(str(knees[0]), str(knees[-1]))})."
+    return f"Speed-up against threads of {cells(len(found))}: {between(words(found[0]), words(found[-1]))}." + (
+        f" For {len(knees)} of them an added thread is shown to do less than half of one's work"
+        f" ({between(f'{knees[0]} on', f'{knees[-1]} on')})."
+        if knees
+        else " For none of them an added thread is shown to do less than half of one's work."
     )
 
 
@@ -158,10 +165,18 @@ def lines(results: Sequence[Result]) -> list[Line]:
         by_cell.setdefault(r.cell._replace(threads=0), []).append(r)
     found = []
     for own in (by_cell[cell] for cell in dict.fromkeys(r.cell._replace(threads=0) for r in shown)):
-        first, numbers = own[0].cell, [r.over_rounds for r in own]
-        speedups = [Estimate(1.0, None, None), *((numbers[0] - number).interval(CONFIDENCE) for number in numbers[1:])]
         if len(own) > 1:
-            found.append(Line(called[first], rest[first], first, [r.cell.threads for r in own], speedups))
+            found.append(own)
     if not found:
         raise ValueError("scaling needs a cell measured with several thread counts")
-    return found
+    decided = iter(compare([own[0].over_rounds - r.over_rounds for own in found for r in own[1:]]))
+    return [
+        Line(
+            called[own[0].cell],
+            rest[own[0].cell],
+            own[0].cell,
+            [r.cell.threads for r in own],
+            [Estimate(1.0, None, None), *(next(decided).ratio for _ in own[1:])],
+        )
+        for own in found
+    ]

@@ -30,7 +30,7 @@ def draw(results: Sequence[Result]) -> Any:
     for ax, r in zip(axes.flat, rounds, strict=False):
         ax.plot(range(1, len(r.steps) + 1), r.steps, "o", color=colour(result.cell.framework), markersize=4)
         if r.shape != "never steady":
-            ax.axhline(r.seconds_per_step, color=INK, linewidth=1)
+            ax.axhline(result.seconds_of(r), color=INK, linewidth=1)
         if r.warm_up_steps:
             ax.axvspan(0.5, r.warm_up_steps + 0.5, color=INK, alpha=0.12, linewidth=0)
         for end in list(accumulate(len(turn.seconds) for turn in r.turns))[:-1]:

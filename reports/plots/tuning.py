@@ -1,15 +1,15 @@
 """What a variant gains: how many times as fast it is as the default, from the turns that both took.
 
-A panel for each workload, a dot for each framework and thread count, with its interval at the level at which all of them are decided
-together (harness.comparison). A dot is filled where the interval excludes 1, hollow where no difference is shown.
+A panel for each workload, a dot for each framework and thread count, with its interval at the level at which all pairs of the run are
+decided together, as in its table (harness.comparison). A dot is filled where a difference is shown, hollow where none is.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
-from harness.comparison import Comparison, compare
+from harness.comparison import compare
 from harness.records import Result
-from reports.contests import contrast, trusted
+from reports.contests import besides, contrast, independent, trusted
 from reports.plots.rows import Dot, dots
 from reports.plots.shown import names, where
 from reports.plots.style import INK, drawing, key
@@ -23,7 +23,7 @@ def draw(results: Sequence[Result]) -> Any:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     found = gains(results)
-    keys = [key("shown to differ from 1", marker="o"), key("not shown", marker="o", fillstyle="none")]
+    keys = [key("a difference is shown", marker="o"), key("none is shown", marker="o", fillstyle="none")]
     figure, axes = dots(found, "times as fast as default", keys)
     for workload, ax in axes.items():
         own = [dot for dot in found if dot.result.cell.workload == workload]
@@ -60,13 +60,11 @@ def gains(results: Sequence[Result]) -> list[Dot]:
     tuned = [r for r in results if r.cell.variant != "default" and trusted(r) and r.cell._replace(variant="default") in default]
     if not tuned:
         raise ValueError("tuning needs default and tuned variants of the same cell")
-    decided = compare([contrast(default[r.cell._replace(variant="default")], r, rivals[r.cell.contest]) for r in tuned])
+    usual = [default[r.cell._replace(variant="default")] for r in tuned]
+    ratios = [contrast(before, r, rivals[r.cell.contest]) for before, r in zip(usual, tuned, strict=True)]
+    others = besides(results, [(before.cell, r.cell) for before, r in zip(usual, tuned, strict=True)])
+    decided = compare(ratios, independent=independent(results), besides=others)
     return [
-        Dot(r, found.ratio.estimate, found.ratio.low, found.ratio.high, filled=_shown(found))
+        Dot(r, found.ratio.estimate, found.ratio.low, found.ratio.high, filled=found.verdict in ("FASTER", "SLOWER"))
         for r, found in zip(tuned, decided, strict=True)
     ]
-
-
-def _shown(found: Comparison) -> bool:
-    low, high = found.ratio.low, found.ratio.high
-    return low is not None and high is not None and not low <= 1 <= high

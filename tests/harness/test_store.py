@@ -74,7 +74,15 @@ def test_an_infinite_error_is_stored_as_null(store):
 
 
 @pytest.mark.parametrize(
-    "damage", ["update runs set plan='xx'", "update rounds set record='{}'", "update results set log='null'", "update rounds set turns='x'"]
+    "damage",
+    [
+        "update runs set host='[1]'",
+        "update results set threads=-5",
+        "update runs set plan='xx'",
+        "update rounds set record='{}'",
+        "update results set log='null'",
+        "update rounds set turns='x'",
+    ],
 )
 def test_a_damaged_record_is_said_in_one_line(store, damage):
     """Not a traceback."""
@@ -263,3 +271,19 @@ for number in range(1, 10000):
     writer.kill()
     writer.wait()
     assert len(Store(str(location)).results(1)[0].rounds) >= 5
+
+
+def test_a_cell_that_is_measured_again_is_no_last_run(store):
+    """Reports are made of the run before; by its number it can be had, and resumed."""
+    first = store.begin({}, {}, PROTOCOL, [CELL])
+    again = store.begin({"again_of": first}, {}, PROTOCOL, [CELL])
+    assert store.run().id == first
+    assert store.run(again).id == again
+    assert store.run(unfinished=True).id == again
+
+
+def test_what_was_opened_to_look_at_is_not_written_to(store):
+    """It may be a copy: what is written there would be lost."""
+    with pytest.raises(AssertionError, match="copy"):
+        Store(store.location).begin({}, {}, PROTOCOL, [])
+    assert Store(store.location, "write").begin({}, {}, PROTOCOL, []) == 1

@@ -223,7 +223,10 @@ def test_when_it_is_ahead():
     }
     shown = {row[0].text: row[3].text for row in advice.prices(found).rows}
     assert shown == {"JAX": "30", "PyTorch": "-", "NumPy": "never", "TensorFlow": "not told"}
-    assert "PyTorch starts soonest, 2.50 s until its first step is done; JAX is ahead of it after 30 steps" in advice.answer(found)
+    assert (
+        "PyTorch starts soonest: once imported, its first step is done after 2.50 s (2.50 to 2.50 over its rounds);"
+        " JAX is ahead of it after 30 steps"
+    ) in advice.answer(found)
     assert [o["ahead_after_steps"] for o in advice.objects(found) if o["framework"] in ("jax", "numpy")] == [30, None]
 
 

@@ -3,17 +3,21 @@
 import io
 import json
 import math
-from dataclasses import asdict
+import re
+from dataclasses import asdict, replace
 
+import openpyxl
 import pytest
 from click.testing import CliRunner
 
 from frameworks import Cell
+from harness.cli import cli
 from harness.cli.choosing import compare as command
 from harness.records import PROTOCOL, Check, Conditions, Limits, Proof, Result, Round, Turn
 from harness.statistics import of_logs, over_rounds
 from harness.store import Run, Store, StoreProblem
 from reports import compare, published
+from reports.contests import contests
 from reports.sides import Refused, Source, match, side
 
 CHECK = Check(1e-6, "loss after step 1", 0.1)
@@ -117,6 +121,44 @@ def test_all_pairs_are_decided_together():
     ]
     assert compared("torch", "jax", source(*edge)).pairs[0].verdict == "SLOWER"
     assert compared("torch", "jax", source(*edge, *noise)).pairs[0].verdict == "INCONCLUSIVE"
+
+
+def test_pairs_are_decided_with_all_others_of_their_run():
+    """What its table shows is what is compared: the contests that nobody asked for count too, and share their spread."""
+    noise = [
+        result(name, ([0.5, 0.9, 0.6], [0.6, 0.9, 0.5])[i], threads=t) for t in range(3, 11) for i, name in enumerate(("torch", "jax"))
+    ]
+    run = source(*RUN.results, *noise)
+    table = {c.cell: (c.first.cell, known) for c in contests(run.results) for r, known in c.others if r.cell.framework == "jax"}
+    for pair in compared("torch/default", "jax/default", source(*run.results)).pairs:
+        first, known = table[pair.b.cell.contest] if pair.b.cell.threads > 2 else (None, None)
+        if known and first == pair.a.cell:
+            assert pair.found == known
+    (alone,) = compared("torch/2t", "jax/2t", RUN).pairs[:1]
+    (among,) = compared("torch/2t", "jax/2t", run).pairs[:1]
+    assert among.found.smallest_effect > 1.2 * alone.found.smallest_effect
+
+
+def test_a_published_figure_of_another_network_is_not_compared():
+    """A definition that is not today's: refused, as in then and now."""
+    theirs = published.Published("old", "x", (published.Figure("fcn-5", "Caffe", "desktop", 2, "", 1.5, "1.5", mini_batch=64),))
+    with pytest.raises(Refused, match="another network than today's"):
+        compared("torch", "caffe", source(result(workload="fcn-5", definition="deadbeef")), Source("old", published=theirs))
+
+
+def test_who_met_in_no_round_is_not_paired():
+    """Parts of a round without a link: the ratio of the numbers, and it says so."""
+    apart = result("jax", (0.75, 0.9, 1.05))
+    run = source(result("torch", (0.5, 0.6, 0.7)), apart.but(rounds=tuple(replace(r, part=1) for r in apart.rounds)))
+    found = compared("torch", "jax", run)
+    assert [p.paired for p in found.pairs] == [False]
+    assert "they took no turns with each other: the ratio is that of the numbers" in compare.sheet(found).legend
+
+
+def test_each_workload_that_was_asked_for_must_be_there():
+    """A misspelt one is not left out in silence."""
+    with pytest.raises(Refused, match="run 1 has no lsmt-64: it has lstm-32"):
+        side("torch", RUN, ["lstm-32", "lsmt-64"])
 
 
 def test_two_runs_are_the_same_cells():
@@ -388,14 +430,15 @@ def test_names_that_mean_harm(name, tmp_path):
     found = compare.compare(side("", Source("a", run.results[:1], run.run)), side("", Source(name, run.results[:1], run.run)))
     made = compare.sheet(found)
     markdown, html = sheet.to_markdown(made), sheet.to_html([made])
-    assert "<script>alert" not in html.replace("<script>\n", "")
-    assert "<script>alert" not in markdown
-    assert all(
-        line.count(" | ") == 6 for line in markdown.splitlines() if line.startswith("| ") and "---" not in line and "\\|" not in line
-    )
+    assert "<script>" not in html
+    assert "<script>" not in markdown
+    (*_, row) = (line for line in markdown.splitlines() if line.startswith("| "))
+    assert re.sub(r"\\.", "", row).count("|") == 8
     assert all("\x1b" not in text and "\n" not in text for text in [*sheet.below(made), *(p.text for row in made.rows for p in row)])
-    sheet.to_latex(made)
-    sheet.to_xlsx([made])
+    latex = sheet.to_latex(made)
+    assert not re.search(r"(?<!\\)[<>|]", re.sub(r"\\[{}]", "", latex).partition(r"\midrule")[2])
+    book = openpyxl.load_workbook(io.BytesIO(sheet.to_xlsx([made])))
+    assert {cell.data_type for row in book["table"].iter_rows() for cell in row} <= {"s", "n", "inlineStr"}
     compare.draw(found).savefig(io.BytesIO(), format="svg")
     compare.draw(found).savefig(io.BytesIO(), format="pdf")
 
@@ -449,6 +492,24 @@ def test_another_store_and_published_figures(store, tmp_path):
     assert done.exit_code == 2
     assert "its mini-batch is not known" in done.stderr
     assert isinstance(ran("torch", "torch@friend.sqlite:7").exception, StoreProblem)
+    assert isinstance(ran("torch", f"torch@sqlite:///{tmp_path}/friend.sqlite:7").exception, StoreProblem)
+    done = ran("torch/default/2t", f"@sqlite:///{tmp_path}/friend.sqlite:1")
+    assert "friend.sqlite, run 1" in done.stdout
+    assert ran("torch", f"torch@sqlite:///{tmp_path}/store.sqlite").exit_code == 2  # the same run again
+
+
+@pytest.mark.parametrize(
+    "arguments", [("table",), ("report",), ("choose", "--like", "lstm-32"), ("show", "torch"), ("plot", "ranking", "-o", "a.svg")]
+)
+def test_files_that_another_store_names_are_not_run(store, tmp_path, arguments):
+    """Only one's own store is trusted to name files of code."""
+    friend = Store(str(tmp_path / "friend.sqlite"), "create")
+    run = friend.begin({"files": [str(tmp_path / "evil.py")]}, HOST, PROTOCOL, [result().cell])
+    friend.save(run, [result()])
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')")
+    done = CliRunner().invoke(cli, [*arguments, "--store", friend.location])
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(

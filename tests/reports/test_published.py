@@ -104,7 +104,7 @@ def test_then_and_now_refuses_what_would_mislead(slide):
     shown = then.sheet([measured("lstm-32", [0.1, 0.1])], slide)
     assert {row[-1].text for row in shown.rows} == {"-"}
     assert shown.footnotes == (published.LSTM,)
-    assert "no workload was both published and measured" in then.sheet([measured("mine", [0.1])], slide).paragraphs
+    assert "No workload was both published and measured" in then.sheet([measured("mine", [0.1])], slide).paragraphs
 
 
 HEAD = "workload,framework,platform,threads,gpu,seconds_per_minibatch"

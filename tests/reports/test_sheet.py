@@ -4,6 +4,7 @@ import io
 
 import openpyxl
 import pytest
+from rich.console import Console
 
 from reports import sheet
 from reports.sheet import Column, Place, Sheet
@@ -106,3 +107,60 @@ def test_terminal():
     assert text.count("FCN-5") == 1
     assert "[red]x[/red]" in text
     assert "0.25 =, 55% mul [1]" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("# x", "\\# x"),
+        ("1. x", "1\\. x"),
+        ("+ x", "\\+ x"),
+        ("~~x~~", "\\~\\~x\\~\\~"),
+        ("`x", "\\`x"),
+        ("see `stepbench show`", "see `stepbench show`"),
+        ("0.50 ±1%", "0.50 ±1%"),
+        ("-", "-"),
+    ],
+)
+def test_markdown_has_no_headings_and_lists_of_names(text, shown):
+    """What stands first on its line, too; a command stays one."""
+    assert sheet.to_markdown(Sheet("t", (Column("a"),), [], points=(text,))).splitlines()[-1] == f"- {shown}"
+
+
+def test_latex_takes_no_argument_from_the_next_row():
+    """A row that begins with [ or *, and signs that the usual fonts have elsewhere."""
+    text = sheet.to_latex(Sheet("t", (Column("a"), Column("b")), [(Place("[bold]"), Place("1")), (Place("*x"), Place("<|>"))]))
+    assert "{}[bold] & 1 \\\\" in text
+    assert "{}*x & \\textless{}\\textbar{}\\textgreater{} \\\\" in text
+
+
+def test_a_workbook_shows_what_was_published():
+    """Exponents too; a name that is an error's stays a name."""
+    row = (Place("5e-3", 0.005), Place("1.2e-2", 0.012), Place("0.50 ±1%", 0.5), Place("#N/A"))
+    book = openpyxl.load_workbook(io.BytesIO(sheet.to_xlsx([Sheet("t", tuple(map(Column, "abcd")), [row])])))
+    cells = book["table"][4]
+    assert [(c.value, c.number_format) for c in cells[:3]] == [(0.005, "0E+00"), (0.012, "0.0E+00"), (0.5, '0.00" ±1%"')]
+    assert cells[3].value == "#N/A"
+    assert cells[3].data_type != "e"
+
+
+@pytest.mark.parametrize(("text", "shown"), [("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("a=b", "a=b"), ("two\nlines", "two lines")])
+def test_a_csv_calculates_nothing(text, shown):
+    """A spreadsheet would."""
+    assert sheet.no_formula(text) == shown
+
+
+def test_what_is_bold_is_in_stars_where_there_is_no_bold():
+    """In a file, and in a pipe."""
+    file = io.StringIO()
+    Console(file=file, width=200).print(sheet.to_rich(SHEET, stars=True))
+    assert "*0.25* =, 55% mul [1]" in file.getvalue()
+    assert "0.50 ±1% ~" in file.getvalue()
+
+
+def test_a_narrow_terminal_says_what_it_cuts_off():
+    """An ellipsis: a number without its end is another number."""
+    file = io.StringIO()
+    Console(file=file, width=40).print(sheet.to_rich(SHEET))
+    assert max(map(len, file.getvalue().splitlines())) <= 40
+    assert "…" in file.getvalue()

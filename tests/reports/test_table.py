@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -13,7 +14,8 @@ import workloads
 from frameworks import Cell
 from harness.records import Check, Conditions, Limits, Proof, Result, Round, Turn
 from harness.statistics import over_rounds
-from reports import cells, contests, naming, record, sheet, table
+from harness.store import Run
+from reports import again, cells, contests, naming, record, sheet, table
 from reports.cells import objects
 from workloads import cost
 
@@ -168,7 +170,7 @@ def test_one_round_gives_no_verdict():
     """Neither a winner nor a tie: nothing has been shown."""
     once = [result("torch", 1, [0.7]), result("torch", 2, [0.4]), result("jax", 1, [0.8])]
     assert table.make(once).verdicts == ["FCN-5, 1 thread: PyTorch was first, but without a second round no difference is shown"]
-    assert [(e.best, e.verdict) for e in entries(table.make(once), "PyTorch")] == [(False, None), (True, None)]
+    assert [(e.best, e.verdict) for e in entries(table.make(once), "PyTorch")] == [(False, "INCONCLUSIVE"), (True, None)]
 
 
 def test_rounds_that_are_thrown_out_do_not_count():
@@ -306,3 +308,81 @@ def test_frame():
     assert frame["seconds_per_step.estimate"][1] == pytest.approx(0.35, rel=1e-5)
     assert frame["equal_work.tiny.where"][0] == "loss after step 1"
     assert frame["equal_work.full_size.error"][0] == 2e-4
+
+
+def test_nobody_is_shown_to_be_faster_than_the_first():
+    """Numbers of five rounds say one thing, the four that both took another: whoever is shown to be faster is first."""
+    for seed in range(300):
+        random = numpy.random.default_rng(seed)
+        weather = numpy.exp(0.02 * random.standard_normal(5))
+        rivals = [
+            result(
+                name, 1, list(weather * numpy.exp(level + spread * random.standard_normal(5))), disturbance="noise" if name == "jax" else ""
+            )
+            for name, level, spread in (("torch", 0.0, 0.004), ("jax", -0.004, 0.004), ("mxnet", 0.1, 0.0005), ("numpy", 0.2, 0.0005))
+        ]
+        (contest,) = contests.contests(rivals)
+        assert {c.verdict for _, c in contest.others} <= {"SLOWER", "EQUIVALENT", "INCONCLUSIVE"}
+
+
+def test_a_record_lists_the_rounds_as_they_count():
+    """Of a cell that settles, the steady turns' numbers: those that its estimate is made of."""
+    own = result("torch", 1, [0.5, 0.5, 0.5], shape="slow-down")
+    fast = [replace(r, turns=[replace(r.turns[0], seconds=[0.5, 0.5]), replace(r.turns[0], seconds=[0.7, 0.7])]) for r in own.rounds]
+    settled = own.but(rounds=tuple(replace(r, warm_up_steps=2) for r in fast))
+    lines = record.record(settled).splitlines()
+    assert settled.number.estimate == pytest.approx(0.7)
+    assert [line.split()[1] for line in lines if line.split()[0] in ("1", "2", "3")] == ["0.7000"] * 3
+
+
+def test_another_network_of_the_name_has_no_flops():
+    """They are those of today's; the time stands."""
+    found = cells.cell_object(result("torch", 1, [0.5, 0.5], definition="deadbeef"))
+    assert (found["flops_per_step"], found["flops_per_second"], found["limit"]) == (None, None, None)
+    assert found["seconds_per_step"]["estimate"] == pytest.approx(0.5)
+    today = workloads.definition(workloads.discover()["fcn-5"])
+    assert cells.cell_object(result("torch", 1, [0.5, 0.5], definition=today))["limit"]
+
+
+@pytest.mark.parametrize(("share", "text"), [(0.019, "1.9 %"), (0.996, "100 %"), (0.99, "99 %"), (1.5, "2.5x"), (120.0, "120x")])
+def test_shares_are_never_in_exponent_form(share, text):
+    """Two digits."""
+    assert naming.percent(share) == text
+    assert naming.seconds(0.0) == "0"
+
+
+HERE = {"processor": "This one", "physical_cores": 2, "memory_bytes": 8 * 2**30, "kernel": "6.1"}
+
+
+def runs(**then):
+    """The run that is measured again, and that which does so."""
+    return [Run(n, "2026-01-01T00:00:00+00:00", None, 4, {}, {**HERE, **facts}) for n, facts in ((3, then), (4, {}))]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "says", "same"),
+    [
+        ([0.5, 0.501, 0.499], "Now it takes 1.000 times as long (0.99", True),
+        ([0.6, 0.601, 0.599], "Now it takes 1.200 times as long (1.19", False),
+        ([0.5, 0.9, 0.3], "not told apart:", True),
+        ([0.5], "One of them has one round only: no difference is shown", True),
+    ],
+)
+def test_again(seconds, says, same):
+    """Whether a number came out again, with the interval of the ratio."""
+    shown, alike = again.sheet(result("torch", 1, [0.5, 0.501, 0.499]), result("torch", 1, seconds), *runs())
+    assert says in shown.points[0]
+    assert alike is same
+    assert shown.paragraphs == ()
+
+
+def test_again_elsewhere():
+    """Another machine, another kernel: said. No number now: said, and not the same."""
+    before = result("torch", 1, [0.5, 0.501, 0.499])
+    shown, alike = again.sheet(
+        before, result("torch", 1, [], status="crashed", reason="SIGKILL"), *runs(processor="That one", kernel="5.4")
+    )
+    assert not alike
+    assert shown.points == ("No number now: crashed: SIGKILL",)
+    assert [line.partition(":")[0] for line in shown.paragraphs] == ["Machine", "Kernel"]
+    assert "5.4 (run 3), 6.1 (run 4)" in shown.paragraphs[1]
