@@ -147,8 +147,13 @@ LSTMS = ("lstm-32", "lstm-64")
 
 
 def test_one_workload_is_compared_as_in_the_table():
-    """The same ratios and verdicts, since the same pairs are decided."""
+    """The same ratios and verdicts, since the same pairs are decided: those of the run's other contests too."""
     results = [
+        result(name, [0.5 * s for s in own], workload="fcn-5", threads=count)
+        for count in (1, 2, 4)
+        for name, own in (("torch", (1.0, 1.3, 0.8, 1.1)), ("jax", (1.3, 0.9, 1.2, 1.0)), ("mxnet", (0.8, 1.2, 1.3, 0.9)))
+    ]
+    results += [
         result(name, times(seconds, noise), variant)
         for name, seconds, noise, variant in (
             ("torch", 0.5, 0.01, "default"),
@@ -157,7 +162,7 @@ def test_one_workload_is_compared_as_in_the_table():
             ("mxnet", 0.6, -0.01, "default"),
         )
     ]
-    (contest,) = contests(results)
+    (*_, contest) = contests(results)
     found = choose.choose(results, "lstm-32")
     assert found.ranked[0].results == (contest.first,)
     for r, known in contest.others:
