@@ -179,7 +179,7 @@ def prices(choice: Choice) -> Sheet:
             (
                 Place(c.name),
                 Place(seconds(peak), peak),
-                Place(seconds(start), start, more=f"{low}-{high}" if low != high else ""),
+                Place(seconds(start) + (f" ({low}-{high})" if low != high else ""), start),
                 ahead,
                 *gain,
             )
