@@ -98,13 +98,13 @@ class Damaged(Problem):
 class Turns(Sequence[Turn]):
     """A stored round's turns, read when they are first looked at: most of a store is step times, and a table needs none of them."""
 
-    def __init__(self, read: Callable[[], str]) -> None:
-        self._read = read
+    def __init__(self, read: Callable[[int], str], key: int) -> None:
+        self._read, self._key = read, key
 
     @cached_property
     def _made(self) -> list[Turn]:
         try:
-            return [Turn.of(turn) for turn in json.loads(self._read())]
+            return [Turn.of(turn) for turn in json.loads(self._read(self._key))]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise Damaged(f"the store holds turns that cannot be read: {error!r}") from None
 
@@ -219,7 +219,7 @@ class Round:
         if missing := _STORED - data.keys():
             raise KeyError(min(missing))
         found = cls.__new__(cls)  # a frozen class's own way, field by field, takes as long as all the rest of reading a store
-        found.__dict__.update(data, turns=turns, check=data["check"] and Check.of(data["check"]))
+        found.__dict__.update(data, turns=turns, check=Check.of(data["check"]) if data["check"] else None)
         return found
 
 

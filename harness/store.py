@@ -10,7 +10,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -290,7 +290,7 @@ class Store:
             turns = self._turns(run)
             by_result: dict[int, list[Round]] = {}
             for key, owner, record in zip(*found.values(), strict=True):
-                by_result.setdefault(owner, []).append(Round.of(record, Turns(partial(turns, key))))
+                by_result.setdefault(owner, []).append(Round.of(record, Turns(turns, key)))
             rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
             return [_result(row, tuple(by_result.get(row["id"], ()))) for row in rows]
 

@@ -38,12 +38,12 @@ def modules(package: str, attribute: str) -> Tuple[Tuple[str, Any], ...]:
 
     Raises BadFile for a file of the user's own that is not there or cannot be imported.
     """
-    listed = os.environ.get("STEPBENCH_PATH", "").split(os.pathsep)
-    return _modules(package, attribute, tuple(dict.fromkeys(named + [absolute(path) for path in listed if path])))
+    return _modules(package, attribute, tuple(named), os.environ.get("STEPBENCH_PATH", ""))
 
 
 @lru_cache(maxsize=None)
-def _modules(package: str, attribute: str, own: Tuple[str, ...]) -> Tuple[Tuple[str, Any], ...]:
+def _modules(package: str, attribute: str, mine: Tuple[str, ...], listed: str) -> Tuple[Tuple[str, Any], ...]:
+    own = tuple(dict.fromkeys(mine + tuple(absolute(path) for path in listed.split(os.pathsep) if path)))
     folder = os.path.dirname(os.path.abspath(str(importlib.import_module(package).__file__)))
     found = [(stem, importlib.import_module(package + "." + stem)) for stem, _ in _files(folder)]
     found += [(stem, _own(file)) for path in own for stem, file in _files(path)]
