@@ -39,6 +39,8 @@ class Build(NamedTuple):
     """Pinned, as pip takes them."""
     options: Tuple[str, ...] = ()
     """For `uv pip install`."""
+    accelerator: str = "cpu"
+    """What it computes on: "cpu" or "cuda"."""
 
 
 class Framework(NamedTuple):
@@ -57,6 +59,10 @@ class Framework(NamedTuple):
     listed: bool = True
     """False for a module that serves tests: run only when it is named."""
 
+    def on(self, accelerator: str) -> "Framework":
+        """The same with the builds for an accelerator only; perhaps none."""
+        return self._replace(builds=tuple(build for build in self.builds if build.accelerator == accelerator))
+
 
 class Cell(NamedTuple):
     """One point to measure."""
@@ -65,7 +71,9 @@ class Cell(NamedTuple):
     framework: str
     variant: str = "default"
     device: str = "cpu"
+    """"cpu", or a GPU by its place on the PCI bus: "cuda:0". The process sees no other one."""
     threads: int = 1
+    """On the host."""
     mini_batch: int = 1
     """Samples per step."""
     precision: str = "float32"
@@ -83,6 +91,11 @@ class Cell(NamedTuple):
         return self._replace(framework="", variant="")
 
 
+def accelerator(device: str) -> str:
+    """What a device needs a build for: "cpu" or "cuda"."""
+    return device.partition(":")[0]
+
+
 class Step:
     """What `build` returns: the object that is proven equal and then timed. (Here for its documentation; not a base.)
 
@@ -94,6 +107,15 @@ class Step:
 
         step(0) right after takes almost no time: nothing may be left to wait for.
         """
+        raise NotImplementedError
+
+    def device_seconds(self) -> Any:
+        """Seconds of the last call of `step` by the device's own clock, from its first kernel to its last. Optional; None where
+        there is no such clock, as on the CPU."""
+        raise NotImplementedError
+
+    def peak_device_bytes(self) -> Any:
+        """The most that was taken of a GPU's memory so far. Optional; None on the CPU."""
         raise NotImplementedError
 
     def start(self, arrays: Any) -> None:

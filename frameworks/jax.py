@@ -28,7 +28,11 @@ framework = Framework(
     title="JAX",
     distributions=("jax",),
     python=">=3.11,<3.15",
-    builds=(Build("PyPI wheel", ("jax==0.10.2", "jaxlib==0.10.2", "numpy==2.4.6")),),
+    builds=(
+        Build("PyPI wheel", ("jax==0.10.2", "jaxlib==0.10.2", "numpy==2.4.6")),
+        Build("PyPI wheel with CUDA 13", ("jax[cuda13]==0.10.2", "jaxlib==0.10.2", "numpy==2.4.6"), accelerator="cuda"),
+        Build("PyPI wheel with CUDA 12", ("jax[cuda12]==0.10.2", "jaxlib==0.10.2", "numpy==2.4.6"), accelerator="cuda"),
+    ),
     variants={
         "default": Variant("the step compiled by jax.jit; LSTM by lax.scan"),
         "tuned": Variant(
@@ -44,16 +48,18 @@ framework = Framework(
 
 
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
-    """A step in float32 on the CPU. Its threads are those that NPROC and the affinity mask leave it at its start."""
-    if cell.device != "cpu":
-        raise Unsupported("only the CPU is implemented for JAX")
-    if cell.precision == "tf32":
+    """A step. On the CPU its threads are those that NPROC and the affinity mask leave it at its start."""
+    if cell.device == "cpu" and cell.precision == "tf32":
         raise Unsupported("no CPU multiplies in tf32")
     import jax
 
-    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_platforms", "cpu" if cell.device == "cpu" else "cuda")
     jax.config.update("jax_enable_x64", cell.precision == "float64")
-    jax.config.update("jax_default_matmul_precision", "highest")
+    jax.config.update("jax_default_matmul_precision", "tensorfloat32" if cell.precision == "tf32" else "highest")
+    try:
+        jax.devices()
+    except RuntimeError:
+        raise Unsupported("this JAX sees no CUDA device: stepbench env install jax --accelerator cuda, or --python jax=PATH") from None
     return Network(jax, workload, cell, arrays, framework.variants[cell.variant].settings)
 
 
@@ -77,7 +83,9 @@ class Network:
 
     def __init__(self, jax: Any, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
         self.jax, self.settings = jax, settings
-        self.operands = cell.precision  # of products; below float32, parameters and everything else stay float32
+        self.operands = (
+            "float32" if cell.precision == "tf32" else cell.precision
+        )  # of products; below float32, parameters and everything else stay float32
         self.precision = "float64" if cell.precision == "float64" else "float32"
         training = self.training = cell.mode == "train"
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate
@@ -118,6 +126,10 @@ class Network:
             else:
                 self.result = self.run(self.parameters, self.statistics, self.input)
             self.jax.block_until_ready((self.parameters, self.statistics, self.result))
+
+    def peak_device_bytes(self) -> Any:
+        told = self.jax.devices()[0].memory_stats()  # None on the CPU
+        return told.get("peak_bytes_in_use") if told else None
 
     def infer(self, parameters: Any, statistics: Any, x: Any) -> Any:
         return self.forward(self.nodes, parameters, dict(statistics), x)

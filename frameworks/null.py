@@ -1,7 +1,7 @@
 """Null: a step that takes a known time, and nothing else. For tests of the harness, and to see how it reports a failure.
 
 The time is filled up after a step of the NumPy reference, so that it passes the proof of equal work like a real member, if
-the network is a small one. The other variants fail, each in a way that real frameworks do.
+the network is a small one; on every device, of which it uses nothing. The other variants fail, each in a way that real frameworks do.
 """
 
 import os
@@ -19,7 +19,7 @@ framework = Framework(
     title="Null",
     distributions=("numpy",),
     python=">=3.11",
-    builds=(Build("PyPI wheel", ("numpy==2.4.6",)),),
+    builds=(Build("PyPI wheel", ("numpy==2.4.6",)), Build("PyPI wheel", ("numpy==2.4.6",), accelerator="cuda")),
     variants={
         "default": Variant("spins for 20 ms", settings={"seconds": 0.02}),
         "tuned": Variant("spins for 10 ms", settings={"seconds": 0.01}),

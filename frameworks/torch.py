@@ -1,6 +1,6 @@
 """PyTorch: eager modules, and the same modules compiled.
 
-Its CPU kernels are synchronous: when the last operation returns, all its results exist.
+Its CPU kernels are synchronous: when the last operation returns, all its results exist. On a GPU they are waited for.
 """
 
 import copy
@@ -35,13 +35,15 @@ framework = Framework(
         Build("CPU build", ("torch==2.13.0+cpu", "numpy==2.4.6")),
         Build("CPU build by uv's torch back end", ("torch==2.13.0", "numpy==2.4.6"), options=("--torch-backend", "cpu")),
         Build("PyPI wheel", ("torch==2.13.0", "numpy==2.4.6")),
+        Build("CUDA build by uv's torch back end", ("torch==2.13.0", "numpy==2.4.6"), ("--torch-backend", "auto"), "cuda"),
+        Build("PyPI wheel with CUDA", ("torch==2.13.0", "numpy==2.4.6"), accelerator="cuda"),
     ),
     variants={
         "default": Variant("eager modules and torch.optim.SGD, as documented"),
         "tuned": Variant(
-            "eager; memory kept by the allocator between steps, channels last, time-major LSTM",
+            "eager; memory kept by the allocator between steps, channels last, time-major LSTM; on a GPU a step is one CUDA graph",
             environment=ALLOCATOR,
-            settings={"channels_last": True, "time_major": True, "in_place": True},
+            settings={"channels_last": True, "time_major": True, "in_place": True, "graph": True},
         ),
         "compile": Variant("torch.compile, as documented", settings={"compile": True}),
     },
@@ -57,14 +59,20 @@ KEYS = {
 }
 
 
+NO_CUDA = "this PyTorch sees no CUDA device: stepbench env install torch --accelerator cuda, or --python torch=PATH"
+
+
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     """The network with the given parameters, and its step."""
     settings = framework.variants[cell.variant].settings
     if cell.device != "cpu":
-        raise Unsupported("only the CPU so far")
-    if cell.precision == "tf32":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise Unsupported(NO_CUDA)
+    elif cell.precision == "tf32":
         raise Unsupported("no CPU multiplies in tf32")
-    if cell.precision == "float16" and any(isinstance(node.layer, LSTM) for node in trace(workload)):
+    elif cell.precision == "float16" and any(isinstance(node.layer, LSTM) for node in trace(workload)):
         import torch
 
         if not torch.ops.mkldnn._is_mkldnn_fp16_supported():
@@ -80,19 +88,25 @@ class Network:
     def __init__(self, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
         import torch
 
+        self.torch = torch
         torch.set_num_threads(cell.threads)
-        torch.set_float32_matmul_precision("highest")
+        torch.set_float32_matmul_precision("high" if cell.precision == "tf32" else "highest")
+        torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"  # on by default, for convolutions and LSTMs
+        self.cuda = cell.device != "cpu"
+        self.device = "cuda" if self.cuda else "cpu"  # the only one that this process sees
+        if self.cuda:
+            self.begin, self.end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         nodes = trace(workload)
         self.training = cell.mode == "train"
         with torch.device("meta"):  # no weights are drawn only to be replaced, which takes seconds for 10^8 of them
             model = network(nodes, settings)
         low = cell.precision in ("bfloat16", "float16")  # in products; parameters and their updates stay float32
-        self.dtype = dtype = torch.float32 if low else getattr(torch, cell.precision)
-        self.products = torch.autocast("cpu", getattr(torch, cell.precision)) if low else nullcontext()
-        self.model = model.to_empty(device="cpu").to(dtype).train(self.training)
+        self.dtype = dtype = torch.float64 if cell.precision == "float64" else torch.float32
+        self.products = torch.autocast(self.device, getattr(torch, cell.precision)) if low else nullcontext()
+        self.model = model.to_empty(device=self.device).to(dtype).train(self.training)
         self.parameters, self.statistics = named(nodes, self.model)
         self.start(arrays)
-        self.input, self.labels = torch.tensor(arrays.input), torch.tensor(arrays.labels)
+        self.input, self.labels = (torch.tensor(array, device=self.device) for array in (arrays.input, arrays.labels))
         self.input = self.input.to(dtype) if self.input.is_floating_point() else self.input
         if settings.get("channels_last") and self.input.dim() == 4:
             self.model = self.model.to(memory_format=torch.channels_last)
@@ -110,17 +124,48 @@ class Network:
         else:
             self.optimizer = torch.optim.SGD(self.model.parameters(), lr=workload.learning_rate)
             self.run = self.train
+        if self.cuda and settings.get("graph"):
+            self.run = self.captured(self.run)
+            self.start(arrays)  # capturing takes some steps
 
     def start(self, arrays: Arrays) -> None:
         given = {**arrays.parameters, **arrays.statistics}
         names = {id(tensor): name for name, tensor in {**self.parameters, **self.statistics}.items()}
         for tensor in [*self.model.parameters(), *self.model.buffers()]:
             name = names.get(id(tensor))  # None for what the contract has not: an LSTM's second bias, batch norm's count
-            tensor.detach().numpy()[...] = 0 if name is None else given[name]
+            if self.cuda:
+                tensor.detach().copy_(self.torch.tensor(0 if name is None else given[name]))
+            else:
+                tensor.detach().numpy()[...] = 0 if name is None else given[name]
+
+    def captured(self, run: Any) -> Any:
+        """A CUDA graph of one step, after some on a stream of their own, as torch.cuda.graph's documentation asks for."""
+        torch = self.torch
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                run()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            run()
+        return graph.replay
 
     def step(self, n: int) -> None:
+        if self.cuda:
+            self.begin.record()
         for _ in range(n):
             self.run()
+        if self.cuda:
+            self.end.record()
+            self.torch.cuda.synchronize()
+
+    def peak_device_bytes(self) -> Any:
+        return self.torch.cuda.max_memory_allocated() if self.cuda else None
+
+    def device_seconds(self) -> Any:
+        return self.begin.elapsed_time(self.end) / 1e3 if self.cuda else None
 
     def train(self) -> None:
         self.optimizer.zero_grad()  # sets the gradients to None
@@ -138,12 +183,12 @@ class Network:
         if what == "loss":
             return self.loss.item()
         if what == "logits":
-            return (self.logits.transpose(0, 1) if self.swap else self.logits).to(self.dtype).numpy().copy()
+            return (self.logits.transpose(0, 1) if self.swap else self.logits).to("cpu", self.dtype).numpy().copy()
         if what == "parameter_count":
             return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         if what == "flops":
             return self.flops()
-        return {name: tensor.detach().numpy() for name, tensor in getattr(self, what).items()}
+        return {name: tensor.detach().cpu().numpy() for name, tensor in getattr(self, what).items()}
 
     def flops(self) -> Any:
         """PyTorch's count of the same step on a twin without data, never compiled: nothing is computed, and an LSTM is then

@@ -6,13 +6,14 @@ The rules look at the machine only, never at how long a step took. They are part
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import psutil
 
+from harness.gpu import POWER_CAP, REASONS
 from harness.host import SYSTEM, field_of
 from harness.process import warming
 from harness.records import Conditions, Turn
@@ -38,13 +39,15 @@ class Reading:
     pressure_seconds: dict[str, float]
     """For how long some task waited, by resource: cpu, memory, io."""
     throttled_seconds: float | None
+    package_joules: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """Each processor package's counter of energy (RAPL), and where it starts over; none where they cannot be read."""
 
 
 def read(cpus: Sequence[int], own_seconds: float) -> Reading:
     """The counters of these processors now; the worker has used so many seconds."""
     busy, steal = _processor_times(cpus)
     pressure = {kind: seconds for kind in ("cpu", "memory", "io") if (seconds := _pressure(kind)) is not None}
-    return Reading(time.monotonic(), busy, steal, own_seconds, pressure, _throttled())
+    return Reading(time.monotonic(), busy, steal, own_seconds, pressure, _throttled(), _package_joules())
 
 
 def between(before: Reading, after: Reading, cpus: Sequence[int]) -> Conditions:
@@ -70,6 +73,7 @@ def between(before: Reading, after: Reading, cpus: Sequence[int]) -> Conditions:
         throttled_seconds=throttled,
         frequency_hertz=frequency(cpus),
         temperature_celsius=temperature(),
+        package_joules=_spent(before.package_joules, after.package_joules),
     )
 
 
@@ -108,6 +112,29 @@ def _throttled() -> float | None:
     return None
 
 
+POWERCAP = Path("/sys/class/powercap")
+
+
+def _package_joules() -> dict[str, tuple[float, float]]:
+    """Where the kernel shows them, and this user may read them: for root alone since 2020 (CVE-2020-8694)."""
+    found = {}
+    for zone in sorted(POWERCAP.glob("intel-rapl:[0-9]*")):  # AMD's too
+        try:
+            if zone.name.count(":") == 1 and (zone / "name").read_text().startswith("package"):
+                energy, most = (int((zone / file).read_text()) * 1e-6 for file in ("energy_uj", "max_energy_range_uj"))
+                found[zone.name] = energy, most
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _spent(before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]) -> float | None:
+    """Joules of all packages; None where any of them cannot be read. A counter that has started over has done so once."""
+    if not before or before.keys() != after.keys():
+        return None
+    return sum((after[zone][0] - energy) % most for zone, (energy, most) in before.items())
+
+
 def _group() -> str:
     """The path of this process's control group in version 2."""
     return (field_of("/proc/self/cgroup", "0", "::") or "/").rstrip("/")
@@ -141,6 +168,9 @@ SWAPPING = 10.0
 SLOWED = 0.9
 """A turn at less than this share of the highest frequency of its round's turns is disturbed."""
 
+HELD = {text for text in REASONS.values() if text != POWER_CAP}
+"""What may hold a GPU's clock down, beside its power cap, which is its ordinary state under load."""
+
 DISTURBED_TURNS = 1 / 3
 """A round with a larger share of disturbed turns is thrown out: up to that its fastest turn was not one of them."""
 
@@ -158,6 +188,9 @@ RULES: dict[str, Callable[[Turn, Sequence[Turn]], bool]] = {
     "throttled by a quota": lambda turn, _: (turn.machine.throttled_seconds or 0) > THROTTLED * turn.machine.seconds,
     "waiting for memory": lambda turn, _: (turn.machine.memory_pressure or 0) > MEMORY_PRESSURE,
     "swapping": lambda turn, _: turn.major_faults > SWAPPING * turn.machine.seconds,
+    "other processes on its GPU": lambda turn, _: bool(turn.machine.gpu and turn.machine.gpu.foreign_processes),
+    "a GPU too hot, or held down by its hardware": lambda turn, _: bool(turn.machine.gpu and HELD & {*turn.machine.gpu.reasons}),
+    "memory errors of its GPU": lambda turn, _: bool(turn.machine.gpu and turn.machine.gpu.ecc_errors),
     "a lower frequency": lambda turn, turns: (turn.machine.frequency_hertz or 0) < SLOWED * max(
         t.machine.frequency_hertz or 0 for t in turns
     ),

@@ -75,23 +75,27 @@ def root() -> Path:
     return cache_folder() / "environments"
 
 
-def ensure(name: str, framework: Framework, say: Say = print, python: Path | None = None) -> Environment:
-    """The framework's environment, made if there is none yet; with `python`, that interpreter as it is, which may be of one of them."""
+def ensure(name: str, framework: Framework, say: Say = print, python: Path | None = None, accelerator: str = "cpu") -> Environment:
+    """The framework's environment for an accelerator, made if there is none yet; with `python`, that interpreter as it is, which may be of
+    one of them."""
     if python is not None:
         made = {environment.python: environment for environment in all_environments() if environment.framework == name}
         return made.get(python) or _own(name, framework, python)
-    if ready := find(name, framework):
+    framework = framework.on(accelerator)
+    if not framework.builds:
+        raise EnvironmentProblem(f"{framework.title} has no build for {accelerator}: name an interpreter that has, --python {name}=PATH")
+    if ready := find(name, framework, accelerator):
         return ready
     with _disk_problems():
         root().mkdir(parents=True, exist_ok=True)
         with _locked(name, lambda: say(f"{framework.title}: waiting for another process that makes its environment")):
-            return find(name, framework) or _make(name, framework, say)
+            return find(name, framework, accelerator) or _make(name, framework, say)
 
 
-def find(name: str, framework: Framework) -> Environment | None:
+def find(name: str, framework: Framework, accelerator: str = "cpu") -> Environment | None:
     """The framework's environment if it is there and whole; makes nothing."""
     try:
-        return _read(root() / os.readlink(_link(name, framework)))
+        return _read(root() / os.readlink(_link(name, framework.on(accelerator))))
     except OSError:
         return None
 

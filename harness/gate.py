@@ -153,6 +153,8 @@ def _conditions(competitor: Competitor) -> str:
     late = min(competitor.late_seconds or [turn.late_seconds for turn in turns[1:] or turns])  # the first turn is one step
     if late > max(LATE_LEAST, LATE_SHARE * step):
         return f"clock stopped before the update was done: {late:.2g} s more were waited for after steps of {step:.2g} s"
+    if competitor.launch.cell.device != "cpu":
+        return ""  # the host's threads only feed it, and its driver has some of its own
     looked, cpu, ready = (sum(getattr(turn, f"{what}_seconds") for turn in turns) for what in ("looked", "cpu", "ready"))
     if step >= READY_STEP and ready / looked > threads + READY_THREADS:
         return f"{ready / looked:.1f} threads were ready to run at a time, more than its {threads}"

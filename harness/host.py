@@ -3,12 +3,15 @@
 import os
 import platform
 import sys
+from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psutil
+
+from harness import gpu
 
 SYSTEM = Path("/sys/devices/system")
 
@@ -108,13 +111,16 @@ def facts() -> dict[str, Any]:
         "governor": governor.read_text().strip() if governor.exists() else None,
         "hypervisor": "hypervisor" in (field_of("/proc/cpuinfo", "flags", ":") or "").split(),
         "affinity": hasattr(os, "sched_setaffinity"),
+        "gpus": [asdict(found) for found in gpu.gpus()],
         "python": sys.version.split()[0],
     }
 
 
 def machine(facts_: dict[str, Any]) -> str:
     """What tells one machine from another: facts that only a screwdriver changes."""
-    return f"{facts_['processor']}, {facts_['physical_cores']} cores, {facts_['memory_bytes'] / 2**30:.0f} GiB"
+    gpus = Counter(found["name"] for found in facts_.get("gpus", ()))
+    cards = "".join(f", {count} x {name}" for name, count in gpus.items())
+    return f"{facts_['processor']}, {facts_['physical_cores']} cores, {facts_['memory_bytes'] / 2**30:.0f} GiB{cards}"
 
 
 def available_memory() -> int:

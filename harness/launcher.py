@@ -21,7 +21,7 @@ import psutil
 import frameworks
 import workloads
 from frameworks import Cell
-from harness import host
+from harness import gpu, host
 from harness.environments import Environment
 from harness.records import Status
 from harness.worker import OUT_OF_MEMORY
@@ -125,7 +125,7 @@ def launch(cell: Cell, environment: Environment, **limits: Any) -> Launch:
     """The launch of a cell: thread variables first, then what the variant sets."""
     module = frameworks.discover()[cell.framework]
     variables = {name: str(cell.threads) for name in THREAD_VARIABLES}
-    variables |= {"PYTHONNOUSERSITE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    variables |= {"PYTHONNOUSERSITE": "1", **gpu.visible(cell.device)}
     variables |= module.framework.variants[cell.variant].environment
     return Launch(cell, environment, module_files(cell.framework, cell.workload), variables, **limits)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import workloads
 from frameworks import Cell
-from harness import host, kept
+from harness import gpu, host, kept
 from harness.launcher import Launch, Worker, WorkerFailed
 from harness.records import Limits
 from workloads import cost
@@ -52,7 +52,7 @@ def impossible(cell: Cell, seconds: float, ways: Iterator[Launch], log: Path) ->
             times = least / seconds / known
             return (
                 f"impossible: at least {least / 1e9:.3g} GFLOP in {seconds:.2g} s is {times:.2g} times the {known / 1e9:.4g} GFLOP/s"
-                f" of a matrix product with {cell.threads} thread(s) here"
+                f" of a matrix product with {cell.threads} thread(s) here" + (f" on {cell.device}" if cell.device != "cpu" else "")
             )
         known = max(known, _product(how, log))
         _keep(_products(cell), known)
@@ -87,7 +87,7 @@ def _bandwidths(cell: Cell) -> Path:
 
 def _place(*what: str | int) -> Path:
     facts = host.facts()
-    key = json.dumps([facts["processor"], facts["kernel"], *what])
+    key = json.dumps([facts["processor"], facts["kernel"], *(f"{g.name}, driver {g.driver}" for g in gpu.gpus()), *what])
     return kept.place("limits", hashlib.sha256(key.encode()).hexdigest()[:16])
 
 

@@ -18,10 +18,10 @@ import frameworks.numpy
 import harness
 import workloads
 from frameworks import Cell
-from harness import environments, host, kept, limit, proof
+from harness import environments, gpu, host, kept, limit, proof
 from harness.environments import Environment, cache_folder
 from harness.launcher import Launch, Worker, WorkerFailed, launch
-from harness.reference import STEPS
+from harness.reference import STEPS, UNIT
 from harness.trajectory import SCATTER, Readings, Trajectory
 from harness.turns import MOST_STEPS, inferences, readings
 from harness.watch import Watch
@@ -80,7 +80,7 @@ class Oracle:
     def _references(self, cell: Cell) -> Iterator[Launch]:
         """How those that can compute a network in float64 are started, with all physical cores; NumPy in our own Python last."""
         threads = len(host.layout(host.facts()["physical_cores"]))
-        exact = cell._replace(threads=threads, precision="float64")
+        exact = cell._replace(device="cpu", threads=threads, precision="float64")
         limits: dict[str, Any] = {"arrays": str(cache_folder() / "arrays"), "timeout": 3600.0}
         for name, variant in REFERENCES:
             found = environments.find(name, frameworks.discover()[name].framework)
@@ -89,16 +89,20 @@ class Oracle:
         yield launch(exact._replace(framework="numpy", variant="default"), OWN, **limits)
 
     def _follow(self, reference: Launch, workload: Workload, cell: Cell) -> Trajectory:
-        """Runs a reference in float64 and then, as far, in the cell's precision, its input moved. Raises WorkerFailed."""
+        """Runs a reference in float64 and then, as far, in the cell's precision, its input moved. Raises WorkerFailed.
+
+        No CPU multiplies in tf32: there it is float32, its input moved by a rounding to tf32.
+        """
         arrays(workload, cell.mini_batch, cache=reference.arrays)
-        rounded = replace(reference, cell=reference.cell._replace(precision=cell.precision))
+        precision, scatter = ("float32", UNIT["tf32"]) if cell.precision == "tf32" else (cell.precision, SCATTER)
+        rounded = replace(reference, cell=reference.cell._replace(precision=precision))
         cpus = host.layout(reference.cell.threads)
         worker = Worker(reference, self.logs / "reference.log")
         try:
             self._prove(worker, reference, workload)
             worker.ask(reference.message(cpus))
             found = self._steps(worker, reference, max(STEPS), FOLLOWED)
-            worker.ask({**rounded.message(cpus), "scatter": SCATTER})  # in memory that is there
+            worker.ask({**rounded.message(cpus), "scatter": scatter})  # in memory that is there
             return Trajectory(cost.parameter_count(workload), found, self._steps(worker, rounded, len(found)))
         finally:
             worker.end()
@@ -135,7 +139,8 @@ class Oracle:
         if not self.keeps(how):
             return None
         cell = how.cell
-        digest = self.digest(cell, how.environment, cell.framework, variant=cell.variant, threads=cell.threads)
+        device = "cpu" if cell.device == "cpu" else repr(gpu.gpu(cell.device))
+        digest = self.digest(cell, how.environment, cell.framework, variant=cell.variant, threads=cell.threads, device=device)
         return kept.place(kind, f"{cell.workload}-{cell.framework}-{cell.variant}-{digest}")
 
     def digest(self, cell: Cell, environment: Environment, framework: str, **more: Any) -> str:
@@ -156,6 +161,6 @@ class Oracle:
         if cell.device == "cpu" and cell.precision in frameworks.numpy.PRECISIONS:
             yield launch(product._replace(framework="numpy"), OWN, arrays=str(cache_folder() / "arrays"))
         for name, _ in REFERENCES:
-            found = environments.find(name, frameworks.discover()[name].framework)
+            found = environments.find(name, frameworks.discover()[name].framework, frameworks.accelerator(cell.device))
             if found is not None:
                 yield launch(product._replace(framework=name), found, arrays=str(cache_folder() / "arrays"))

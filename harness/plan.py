@@ -7,7 +7,7 @@ from typing import Any, Self
 import frameworks
 import workloads
 from frameworks import Cell
-from harness import host
+from harness import gpu, host
 from harness.problems import BadRequest
 from harness.turns import SIDE_BY_SIDE, Pace
 from workloads import cost
@@ -153,8 +153,10 @@ def make_cells(
     batch: int | None = None,
     oversubscribe: bool = False,
     precisions: Sequence[str] = ("float32",),
+    devices: Sequence[str] = ("cpu",),
 ) -> tuple[Cell, ...]:
-    """The cells of every combination that exists. Raises BadRequest for names or numbers that cannot be."""
+    """The cells of every combination that exists; on a GPU with the largest thread count only. Raises BadRequest for names or numbers
+    that cannot be."""
     known = workloads.discover()
     modules = frameworks.discover()
     everyone = [name for name, module in modules.items() if module.framework.listed]
@@ -172,14 +174,28 @@ def make_cells(
     if batch is not None and batch < 1:
         raise BadRequest(f"a mini-batch of {batch}: at least 1 is needed")
     return tuple(
-        Cell(workload, framework, variant, "cpu", threads, batch or known[workload].mini_batch, precision, mode)
+        Cell(workload, framework, variant, device, threads, batch or known[workload].mini_batch, precision, mode)
         for workload in chosen_workloads
         for precision in choose(precisions, PRECISIONS, "precision")
-        for threads in sorted(set(thread_counts))
+        for device in chosen_devices(devices)
+        for threads in (sorted(set(thread_counts)) if device == "cpu" else [max(thread_counts)])
         for framework in chosen_frameworks
         for variant in variants[framework]
         if variant_names is None or variant in variant_names
     )
+
+
+def chosen_devices(asked: Sequence[str]) -> list[str]:
+    """Each once; "gpu" stands for all GPUs, "all" for them and the CPU. Raises BadRequest for one that is not there."""
+    found: list[str] = []
+    for device in asked:
+        if device in ("gpu", "all"):
+            found += ["cpu"] * (device == "all") + [g.device for g in gpu.gpus()]
+        else:
+            found.append(device if device == "cpu" else gpu.gpu(device).device)
+    if not found:
+        raise BadRequest("no GPU is seen here: no NVIDIA driver answers (NVML)")
+    return list(dict.fromkeys(found))
 
 
 FRAMEWORK_BYTES = 1_000_000_000

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, replace
 from functools import cached_property
 from statistics import median
 from typing import Any, Literal, Self, overload
@@ -31,6 +31,36 @@ STATUSES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
+class GpuConditions:
+    """What a GPU did during a turn, from ten looks a second and its own counters; None where it does not tell."""
+
+    seconds: float
+    """Wall time that was watched."""
+    power_watts: float | None
+    """On average."""
+    energy_joules: float | None
+    """By its counter; where it has none, power times seconds."""
+    sm_hertz: float | None
+    """Of its processors' clock, on average."""
+    sm_hertz_lowest: float | None
+    memory_hertz: float | None
+    temperature_celsius: float | None
+    """The highest."""
+    busy_share: float | None
+    """Of the time, in which some kernel ran."""
+    memory_bytes: int | None
+    """The most that was taken, by all its processes."""
+    reasons: list[str]
+    """What held its clock down (gpu.REASONS)."""
+    foreign_processes: int
+    """At most, at a time."""
+    ecc_errors: int | None
+    """New ones, corrected or not."""
+    remapped_rows: int | None
+    """New ones."""
+
+
+@dataclass(frozen=True)
 class Conditions:
     """What the machine did during a turn; None where it does not tell."""
 
@@ -50,6 +80,15 @@ class Conditions:
     """Of the turn's processors, at its end."""
     temperature_celsius: float | None
     """Of the hottest sensor, at its end."""
+    package_joules: float | None = None
+    """Energy of the processors' packages, whoever used it (RAPL)."""
+    gpu: GpuConditions | None = None
+    """Of a cell on a GPU."""
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """From its stored form."""
+        return cls(**{**data, "gpu": GpuConditions(**data["gpu"]) if data.get("gpu") else None})
 
 
 @dataclass(frozen=True)
@@ -82,13 +121,15 @@ class Turn:
     minor_faults: int
     involuntary_switches: int
     machine: Conditions
+    device_seconds: list[float] = field(default_factory=list)
+    """Each measured step by the device's own clock, from its first kernel to its last; empty where the framework has no such clock."""
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
         """From its stored form. Raises ValueError for steps that took no time."""
         if min(data["seconds"], default=1.0) <= 0:
             raise ValueError(f"a step of {min(data['seconds'])} s")
-        return cls(**{**data, "machine": Conditions(**data["machine"])})
+        return cls(**{**data, "machine": Conditions.of(data["machine"])})
 
 
 class Damaged(Problem):
@@ -172,6 +213,8 @@ class Round:
     """Why it is thrown out: what the machine did, by rules fixed beforehand. Empty if it stands."""
     first_step_at: float = 0.0
     """When its first step began, in seconds since the round did; others may have started beside it."""
+    peak_device_bytes: int | None = None
+    """The most that its framework took of a GPU's memory; None on the CPU, and where it does not tell."""
 
     @property
     def key(self) -> tuple[int, int]:
@@ -223,7 +266,9 @@ class Round:
         return found
 
 
-_STORED = {*Round.__dataclass_fields__, "seconds_per_step", "steady_seconds_per_step"} - {"turns"}
+_STORED = {name for name, own in Round.__dataclass_fields__.items() if own.default is MISSING and own.default_factory is MISSING}
+_STORED |= {"seconds_per_step", "steady_seconds_per_step"}
+"""Without what has a default: a class's own attribute, which a record that lacks it falls back to."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ What it does not know: the terminal. It reports through a `Watch`.
 """
 
 import math
+import random
 import shutil
 import tempfile
 import time
@@ -38,13 +39,18 @@ LATE_ROUNDS = 2
 """At most so many beyond the budget, of a group in which a cell has no number yet for being unstable or disturbed."""
 
 
+def _environment_of(cell: Cell) -> tuple[str, str]:
+    return cell.framework, frameworks.accelerator(cell.device)
+
+
 @dataclass
 class Session:
     """One plan being carried out."""
 
     plan: Plan
     watch: Watch = field(default_factory=Silent)
-    environments: dict[str, Environment] = field(default_factory=dict)
+    environments: dict[tuple[str, str], Environment] = field(default_factory=dict)
+    """By framework and accelerator."""
     results: dict[Cell, Result] = field(default_factory=dict)
     target: float = TARGETS["B"]
     """Half-width, as a share of the estimate, at which an interval is narrow enough."""
@@ -72,21 +78,22 @@ class Session:
     def prepare(self) -> None:
         """Makes the environments. A framework that cannot be had makes its cells unsupported; raises
         EnvironmentProblem where none can be, or where the user named an interpreter that will not do."""
-        problems = {}
-        for name in dict.fromkeys(cell.framework for cell in self.plan.cells):
+        problems = []
+        for needed in dict.fromkeys(map(_environment_of, self.plan.cells)):
+            name, kind = needed
             python = self.plan.pythons.get(name)
-            self.watch.stage(f"environment of {name}")
+            self.watch.stage(f"environment of {name}" + (f" for {kind}" if kind != "cpu" else ""))
             try:
-                module = frameworks.discover()[name]
-                self.environments[name] = environments.ensure(name, module.framework, self.watch.say, Path(python) if python else None)
+                framework, own = frameworks.discover()[name].framework, Path(python) if python else None
+                self.environments[needed] = environments.ensure(name, framework, self.watch.say, own, kind)
             except EnvironmentProblem as problem:
                 if python:
                     raise
-                problems[name] = str(problem)
+                problems.append(str(problem))
                 self.watch.say(f"{name}: {problem}")
-                self._settle((c for c in self.plan.cells if c.framework == name), "unsupported", f"no environment: {problem}")
+                self._settle((c for c in self.plan.cells if _environment_of(c) == needed), "unsupported", f"no environment: {problem}")
         if problems and not self.environments:
-            raise EnvironmentProblem(next(iter(problems.values())))
+            raise EnvironmentProblem(problems[0])
 
     def _settle(self, cells: Any, status: Status, reason: str, **more: Any) -> None:
         for cell in cells:
@@ -94,11 +101,12 @@ class Session:
                 self.results[cell] = self.results[cell].but(status=status, reason=reason, **more)
 
     def _launch(self, cell: Cell) -> Launch:
+        limit_ = self.plan.memory or host.available_memory()
         return launch(
             cell,
-            self.environments[cell.framework],
+            self.environments[_environment_of(cell)],
             arrays=str(cache_folder() / "arrays"),
-            memory_limit=self.plan.memory or host.available_memory(),
+            memory_limit=limit_ if cell.device == "cpu" else None,  # CUDA reserves far more than it uses
             timeout=self.plan.timeout,
         )
 
@@ -182,7 +190,8 @@ class Session:
 
         while waiting:
             link = self._link([cell for cell in group if cell not in crowded_out], number)
-            part = plan.next_part(waiting, need, MEMORY_SHARE * host.available_memory(), link)
+            room = MEMORY_SHARE * host.available_memory()
+            part = plan.next_part(waiting, need, room, link) if group[0].device == "cpu" else tuple(waiting)
             outcome = self._part(part, group, number)
             self.step_seconds += steps_seconds([found for found in outcome.values() if isinstance(found, Round)])
             failed = {cell for cell in part if self._crowded_out(part, outcome[cell])}
@@ -200,12 +209,19 @@ class Session:
         """Those of a group that take turns together, as `run_round` gives it."""
         key = 1 + max((i for cell in group for i in self.results[cell].parts(number)), default=-1)
         first = group[0]
-        title = f"{workloads.discover()[first.workload].title}, {first.threads} thread(s), round {number}"
+        where = f"{first.threads} thread(s)" if first.device == "cpu" else first.device
+        title = f"{workloads.discover()[first.workload].title}, {where}, round {number}"
         whole = all(self.results[cell].settled() or cell in part for cell in group)
         self.watch.stage(title + ("" if whole else f", part {key + 1}"))
         launches = [self._launch(cell) for cell in sorted(part, key=self._start_seconds, reverse=True)]
         seed = f"{self.plan.seed}/{number}/{key}/{first.key}"
-        return run_round(launches, (number, key), self.gate, self.plan.pace, seed, self.logs, self.watch.tick)
+        if first.device == "cpu":
+            return run_round(launches, (number, key), self.gate, self.plan.pace, seed, self.logs, self.watch.tick)
+        random.Random(seed).shuffle(launches)
+        found: dict[Cell, Any] = {}
+        for alone in launches:  # one network at a time on a GPU: paused ones would keep its memory
+            found |= run_round([alone], (number, key), self.gate, self.plan.pace, seed, self.logs, self.watch.tick)
+        return found
 
     def _start_seconds(self, cell: Cell) -> float:
         """How long the cell's worker took to start, as far as is known: the slowest start first, so that none is waited for."""

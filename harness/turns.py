@@ -14,13 +14,13 @@ import random
 import select
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Protocol
 
 from frameworks import Cell
-from harness import conditions, host
+from harness import conditions, gpu, host
 from harness.launcher import Launch, Worker, WorkerFailed, log_tail
 from harness.process import common, settle, warming
 from harness.records import Check, Round, Turn
@@ -102,8 +102,11 @@ class Competitor:
     """As a turn has it, of more turns in inference, after which the logits are read; in training a turn reads the loss."""
     check: Check | None = None
     peak: int = 0
+    peak_device: int | None = None
     failure: WorkerFailed | None = None
     log: list[str] = field(default_factory=list)
+    foreign: frozenset[int] = frozenset()
+    """Processes that computed on its GPU before its worker was there."""
 
     @property
     def steps(self) -> list[list[float]]:
@@ -137,7 +140,7 @@ def _stage(competitor: Competitor, judge: Judge | None) -> dict[str, Any] | None
         competitor.built, competitor.first_step_at = reply, time.monotonic()
         return _warm_up(competitor.launch.cell)
     competitor.first_step_seconds = reply["seconds"][0]
-    competitor.peak = reply["peak_memory_bytes"]
+    competitor.peak, competitor.peak_device = reply["peak_memory_bytes"], reply.get("peak_device_bytes")
     _compare(competitor, dict(enumerate(reply["losses"], start=1)), judge)
     competitor.first_loss = next(iter(reply["losses"]), None)
     return None
@@ -158,6 +161,7 @@ def start(competitors: list[Competitor], judge: Judge | None, logs: Path) -> Non
             try:
                 log = logs / f"{competitors.index(competitor)}~{competitor.launch.cell.key.replace('/', '~')}.log"
                 log.unlink(missing_ok=True)
+                competitor.foreign = gpu.processes(competitor.launch.cell.device)
                 competitor.worker = Worker(competitor.launch, log)
                 competitor.worker.send(competitor.launch.message(cpus))
                 running[competitor.worker.replies] = (competitor, cpus)
@@ -231,12 +235,15 @@ def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge
     least = min((seconds for turn in competitor.turns for seconds in turn.seconds), default=0.0)
     n = 1 if lap == 0 else min(most, MOST_STEPS, max(FEWEST_STEPS, math.ceil(pace.turn_seconds / max(least, 1e-6))))
     cpus = host.layout(cell.threads)
-    before = conditions.read(cpus, worker.cpu_seconds())
-    reply = worker.ask({"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None})
-    machine = conditions.between(before, conditions.read(cpus, worker.cpu_seconds()), cpus)
+    with gpu.watched(cell.device, competitor.foreign) as told:
+        before = conditions.read(cpus, worker.cpu_seconds())
+        reply = worker.ask({"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None})
+        after = conditions.read(cpus, worker.cpu_seconds())
+    machine = replace(conditions.between(before, after, cpus), gpu=told())
     if reads:
         competitor.first_steps[3] = readings(worker, cell, reply["losses"][0])
     worker.pause()
+    competitor.peak_device = settling.get("peak_device_bytes")  # it only grows
     losses = dict(zip((first, first + n), (*settling["losses"], *reply.pop("losses")), strict=False))
     _compare(competitor, losses, judge)
     peak = max(settling["peak_memory_bytes"], reply.pop("peak_memory_bytes"))
@@ -358,4 +365,5 @@ def _record(competitor: Competitor, key: tuple[int, int], started: str, begin: f
         warm_up_steps=competitor.course.warm_up_steps,
         disturbance=conditions.disturbance(competitor.turns),
         first_step_at=competitor.first_step_at - begin,
+        peak_device_bytes=competitor.peak_device,
     )

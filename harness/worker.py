@@ -97,12 +97,14 @@ class Worker:
             seconds.append(self.clock() - begin)
             if message["mode"] == "train":
                 losses.append(float(self.built.read("loss")))
-        return {"seconds": seconds, "losses": losses, "peak_memory_bytes": peak_memory()}
+        device = getattr(self.built, "peak_device_bytes", lambda: None)()
+        return {"seconds": seconds, "losses": losses, "peak_memory_bytes": peak_memory(), "peak_device_bytes": device}
 
     def steps(self, message):
         """A turn: n steps, each timed by itself from call to fence; then a reading ("loss", "logits" or none) of the last."""
         clock, step = self.clock, self.built.step
-        seconds = []
+        device = getattr(self.built, "device_seconds", lambda: None)
+        seconds, by_device = [], []
         others = others_seconds()
         looked = clock()  # the other clocks are read within its time
         before, ready, cpu, begin = usage(), ready_seconds(), time.process_time(), clock()
@@ -110,6 +112,7 @@ class Worker:
             start = clock()
             step(1)
             seconds.append(clock() - start)
+            by_device.append(device())
         wall, cpu, after = clock() - begin, time.process_time() - cpu, usage()
         ready = ready_seconds() - ready
         looked = clock() - looked
@@ -123,6 +126,7 @@ class Worker:
         others = max(0.0, others_seconds() - others)  # not before: it takes long enough for an engine to catch up
         return {
             "seconds": seconds,
+            "device_seconds": [] if None in by_device else by_device,
             "wall_seconds": wall,
             "cpu_seconds": cpu + others,
             "ready_seconds": ready + others,

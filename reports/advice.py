@@ -32,7 +32,7 @@ from reports.cells import ONE_ROUND, marks
 from reports.choose import Candidate, Choice, command, titles, work
 from reports.compare import in_words, interval
 from reports.contests import told, trusted
-from reports.naming import ends, joined, percent, seconds, span, thread_count, times, timing, workload_title
+from reports.naming import at, ends, joined, percent, runs_on, seconds, span, times, timing, workload_title
 from reports.sheet import Column, Place, Sheet
 from reports.table import Footnotes
 
@@ -87,7 +87,7 @@ def _long(seconds_: float) -> str:
 def answer(choice: Choice) -> list[str]:
     """In sentences: who, and at what price."""
     first, others, cell = choice.ranked[0], choice.ranked[1:], choice.cells[0]
-    head = f"For {work(cell)} of networks like {titles(choice.cells)} with {thread_count(cell.threads)}: "
+    head = f"For {work(cell)} of networks like {titles(choice.cells)} {at(cell)}: "
     if not others:
         return [f"{head}{first.name} is the only one with a number"]
     known = told((c.name, c.found) for c in others if c.found)
@@ -156,7 +156,7 @@ def ranking(choice: Choice) -> Sheet:
     cell, left = choice.cells[0], ", ".join(map(workload_title, choice.left_out))
     precision = "" if cell.precision == "float32" else f", {cell.precision}"
     return Sheet(
-        f"Which framework for networks like {titles(choice.cells)}, {thread_count(cell.threads)}, {work(cell)}{precision}",
+        f"Which framework for networks like {titles(choice.cells)}, {runs_on(cell)}, {work(cell)}{precision}",
         tuple(Column(text, numeric=kind_ == 1) for kind_, own in enumerate(texts) for text in own),
         rows,
         "; ".join(legend),

@@ -13,7 +13,8 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness.comparison import Comparison
-from harness.records import Result, plain
+from harness.gpu import POWER_CAP
+from harness.records import GpuConditions, Result, plain
 from reports.contests import against, trusted
 from reports.naming import workload_title
 from workloads import cost, files
@@ -45,8 +46,10 @@ def cell_object(result: Result, compared: tuple[Cell, Comparison] | None = None)
         "flops_per_step": flops,
         "flops_per_second": flops / found.estimate if found and flops else None,
         "limit": limit(result) if found else None,
+        "energy": energy(result) if found else None,
         "against_fastest": comparison(*compared) if compared else None,
         "peak_memory_bytes": max((r.peak_memory_bytes for r in rounds), default=None),
+        "peak_device_bytes": max((r.peak_device_bytes for r in rounds if r.peak_device_bytes is not None), default=None),
         "build_seconds": median(r.build_seconds for r in rounds) if rounds else None,
         "first_step_seconds": median(r.first_step_seconds for r in rounds) if rounds else None,
         "cpu_per_wall": median(r.cpu_per_wall for r in rounds) if rounds else None,
@@ -97,10 +100,59 @@ def marks(result: Result) -> list[str]:
         found.append("its steps grow slower before they are steady")
     if unsteady := sum(r.shape == "never steady" for r in standing):
         found.append(f"never steady in {unsteady} of {len(standing)} processes")
+    if result.cell.device != "cpu":
+        looks = [turn.machine.gpu.reasons for r in standing for turn in r.turns if turn.machine.gpu]
+        if capped := sum(POWER_CAP in reasons for reasons in looks):
+            found.append(f"its GPU was at its power cap in {capped} of {len(looks)} turns")
+        if (apart := clocks_apart(result)) is not None and apart > APART:
+            found.append(f"the host's clock and its GPU's differ by {100 * apart:.1f} % of a step")
     near = limit(result) if trusted(result) else None
     if near and near["share"] > 1 and near["binds"] == "matrix product" and not saves_multiplications(result):
         found.append("faster than the matrix product was when the limit was measured: this machine's speed varies")
     return found
+
+
+APART = 0.01
+"""Of a step, or LAUNCHED where that is more: the two clocks see the same work, but for launching its first kernel and waiting."""
+LAUNCHED = 20e-6
+"""Seconds."""
+
+
+def clocks_apart(result: Result) -> float | None:
+    """By what share of a step the host's clock and the device's own differ, median over steps, less what launching takes; None where
+    there is one clock only."""
+    both = [
+        max(0.0, abs(host - own) - LAUNCHED) / host
+        for r in result.standing
+        for turn in r.turns
+        for host, own in zip(turn.seconds, turn.device_seconds, strict=False)
+    ]
+    return median(both) if both else None
+
+
+def energy(result: Result) -> dict[str, Any] | None:
+    """What a step takes of energy: of its GPU, else of all processor packages, in which others have a part; None where nobody tells.
+
+    Joules of the turns of rounds that stand, over their steps; the watched time is a little longer than these, and counts in proportion.
+    """
+    on_gpu = result.cell.device != "cpu"
+    joules, steps, seconds = 0.0, 0, 0.0
+    for turn in (turn for r in result.standing for turn in r.turns):
+        looked = turn.machine.gpu if on_gpu else turn.machine
+        spent = None if looked is None else looked.energy_joules if isinstance(looked, GpuConditions) else looked.package_joules
+        if looked is None or spent is None:
+            return None
+        joules += spent * min(1.0, turn.wall_seconds / looked.seconds)
+        steps, seconds = steps + len(turn.seconds), seconds + turn.wall_seconds
+    if not steps:
+        return None
+    per_step = joules / steps
+    return {
+        "joules_per_step": per_step,
+        "joules_per_sample": per_step / result.cell.mini_batch,
+        "watts": joules / seconds,
+        "of": "gpu" if on_gpu else "processor packages",
+    }
 
 
 @dataclass(frozen=True)
@@ -193,6 +245,7 @@ NESTED = {
     "against_fastest": ("fastest", "ratio", "low", "high", "verdict", "p", "smallest_effect", "rounds"),
     "spread": ("within_process", "between_processes"),
     "limit": ("share", "binds", "flops_per_second", "bytes_per_second"),
+    "energy": ("joules_per_step", "joules_per_sample", "watts", "of"),
     "equal_work": ("error", "where", "share_of_bound"),
 }
 """Keys of a cell's objects, which become columns."""
@@ -209,7 +262,7 @@ def to_frame(results: Sequence[Result]) -> "pandas.DataFrame":
         proven = found.pop("equal_work") or {}
         checks = {f"equal_work.{size}": proven.get(size) for size in ("tiny", "full_size")}
         found["shapes"] = "; ".join(f"{count} {shape}" for shape, count in found["shapes"].items())
-        nested = {name: found.pop(name) for name in ("seconds_per_step", "spread", "limit", "against_fastest")}
+        nested = {name: found.pop(name) for name in ("seconds_per_step", "spread", "limit", "energy", "against_fastest")}
         for name, values in {**nested, **checks}.items():
             found |= {f"{name}.{key}": (values or {}).get(key) for key in NESTED[name.partition(".")[0]]}
         rows.append(found)

@@ -5,6 +5,7 @@ from typing import Any
 
 import frameworks
 import workloads
+from frameworks import Cell
 from harness import host
 from harness.records import Result
 from harness.statistics import Estimate
@@ -64,6 +65,16 @@ def workload_title(name: str) -> str:
 def thread_count(threads: int) -> str:
     """In words."""
     return f"{threads} thread{'s' if threads > 1 else ''}"
+
+
+def runs_on(cell: Cell) -> str:
+    """Where it runs: a thread count, or a GPU."""
+    return thread_count(cell.threads) if cell.device == "cpu" else cell.device
+
+
+def at(cell: Cell) -> str:
+    """The same within a sentence."""
+    return f"with {runs_on(cell)}" if cell.device == "cpu" else f"on {runs_on(cell)}"
 
 
 def percent(share: float | None) -> str:

@@ -15,7 +15,7 @@ from harness.records import STATUSES, Result
 from reports import plots, record, table, then
 from reports.cells import limit
 from reports.contests import Contest, told, trusted
-from reports.naming import joined, label, machine_name, seconds, significant, span, thread_count, workload_title
+from reports.naming import at, joined, label, machine_name, runs_on, seconds, significant, span, workload_title
 from reports.pages import render
 from reports.published import Published
 from reports.sheet import printable
@@ -119,7 +119,7 @@ def plain_words(contest: Contest) -> str:
     cell = contest.cell
     work = "for networks like" if cell.mode == "train" else "for inference with networks like"
     precision = "" if cell.precision == "float32" else f" in {cell.precision}"
-    where = f"On this machine, {work} {workload_title(cell.workload)}{precision} with {thread_count(cell.threads)}, "
+    where = f"On this machine, {work} {workload_title(cell.workload)}{precision} {at(cell)}, "
     first, known = spoken(contest.first), told(contest.others)
     if not (known.level or known.open or known.behind):
         return f"{where}{first} was first, but one round shows no difference."
@@ -234,7 +234,7 @@ def _picture(kind: str, title: str, results: Sequence[Result]) -> Picture | None
 
 def name_of(result: Result) -> str:
     """Workload, framework and thread count."""
-    return f"{workload_title(result.cell.workload)}, {label(result)}, {thread_count(result.cell.threads)}"
+    return f"{workload_title(result.cell.workload)}, {label(result)}, {runs_on(result.cell)}"
 
 
 def worth_a_look(results: Sequence[Result]) -> list[Result]:

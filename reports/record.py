@@ -5,7 +5,7 @@ import shlex
 import frameworks
 from harness.records import Result
 from harness.steady import SHAPES
-from reports.cells import marks, spread, versions
+from reports.cells import energy, marks, spread, versions
 from reports.contests import trusted
 from reports.naming import describe, seconds
 from reports.sheet import printable
@@ -35,6 +35,11 @@ def record(result: Result, by_hand: bool = True, every_round: bool = True) -> st
         found = result.number
         interval = f" ({seconds(found.low)} to {seconds(found.high)})" if found.low is not None and found.high is not None else ""
         lines.append(f"estimate     {seconds(found.estimate)} s per mini-batch{interval}")
+        if spent := energy(result):
+            lines.append(
+                f"energy       {seconds(spent['joules_per_step'])} J a step, {seconds(spent['joules_per_sample'])} J a sample,"
+                f" {spent['watts']:.0f} W ({spent['of']})"
+            )
         lines += [f"mark         {mark}" for mark in marks(result)]
     if result.rounds and not every_round:
         lines.append(f"rounds       {len(result.rounds)}: stepbench show {shlex.quote(cell.key)}")

@@ -14,7 +14,7 @@ from harness.comparison import MARGIN, Verdict
 from harness.records import Result
 from reports.cells import ONE_ROUND, limit, marks
 from reports.contests import Contest, along, contests, told, trusted
-from reports.naming import describe, label, machine_name, percent, span, thread_count, timing, workload_title
+from reports.naming import describe, label, machine_name, percent, runs_on, span, thread_count, timing, workload_title
 from reports.published import Figure, Published
 from reports.sheet import Column, Place, Sheet
 
@@ -111,7 +111,7 @@ def make(results: Sequence[Result], machine: str = "", published: Sequence[Publi
     published: the rows of a workload stand together."""
     notes = Footnotes()
     places = list(dict.fromkeys((r.cell.device, r.cell.threads) for r in results))
-    columns = [Column(thread_count(threads), "CPU" if device == "cpu" else device) for device, threads in places]
+    columns = [Column(thread_count(threads), "CPU") if device == "cpu" else Column(device, "GPU") for device, threads in places]
     rows = _measured(results, places, notes)
     sources = []
     for theirs in published:
@@ -222,7 +222,7 @@ def worst(results: Sequence[Result]) -> str:
 def in_words(contest: Contest) -> str:
     """One line: the fastest, whom it ties with, who is not told apart from it, and how many times as long the others take."""
     precision = "" if contest.cell.precision == "float32" else f", {contest.cell.precision}"
-    where = f"{workload_title(contest.cell.workload)}{precision}, {thread_count(contest.cell.threads)}"
+    where = f"{workload_title(contest.cell.workload)}{precision}, {runs_on(contest.cell)}"
     first = label(contest.first)
     known = told((label(r), c) for r, c in contest.others)
     if len(known.alone) == len(contest.others):

@@ -63,9 +63,17 @@ def show_host(as_json: bool) -> None:
         click.echo(json.dumps({**facts, "grade": graded and graded.to_json(), "layout": layout}, indent=1))
         return
     for key, value in facts.items():
-        if key != "processors":
+        if key not in ("processors", "gpus"):
             shown = f"{value / 2**30:.1f} GiB" if key == "memory_bytes" else "not told" if value is None else value
             click.echo(f"{key.replace('_', ' '):16} {shown}")
+    for found in facts["gpus"]:
+        power = f", {found['power_limit_watts']:.0f} W" if found["power_limit_watts"] else ""
+        click.echo(
+            f"{found['device']:16} {found['name']}, {found['memory_bytes'] / 2**30:.0f} GiB{power}, compute capability"
+            f" {found['capability']}, driver {found['driver']}, CUDA {found['cuda']}"
+        )
+    if not facts["gpus"]:
+        click.echo("gpus             none: no NVIDIA driver answers (NVML)")
     for threads in powers_of_two():
         click.echo(f"{threads:3} thread(s) on    processors {', '.join(map(str, host.layout(threads)))}")
     if not facts["affinity"]:
@@ -104,14 +112,28 @@ def env_list() -> None:
     click.echo(f"in {environments.root()}", err=True)
 
 
+accelerator_option = click.option(
+    "--accelerator",
+    type=click.Choice(["cpu", "cuda", "auto"]),
+    default="auto",
+    show_default=True,
+    help="Which build; auto: for cuda where there is a GPU, and a build.",
+)
+
+
 @env.command("install")
 @click.argument("names", nargs=-1, shell_complete=names("framework"))
-def env_install(names: tuple[str, ...]) -> None:
-    """Make the environments of these frameworks (of all, without a name)."""
-    from harness import environments
+@accelerator_option
+def env_install(names: tuple[str, ...], accelerator: str) -> None:
+    """Make the environments of these frameworks (of all, without a name).
+
+    For each accelerator a framework has an environment of its own: `run` takes the one that a cell's device needs.
+    """
+    from harness import environments, gpu
 
     for name, framework in _chosen_frameworks(names).items():
-        found = environments.ensure(name, framework, click.echo)
+        wanted = accelerator if accelerator != "auto" else "cuda" if gpu.gpus() and framework.on("cuda").builds else "cpu"
+        found = environments.ensure(name, framework, click.echo, accelerator=wanted)
         click.echo(f"{name}: ready, {found.build}, {found.folder}")
 
 

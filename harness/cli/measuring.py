@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from harness.cli import progress
-from harness.cli.options import MOST, counts, duration, names, refuse_others_than, selection, store_option
+from harness.cli.options import MOST, counts, duration, listed, names, refuse_others_than, selection, store_option
 from harness.cli.output import EXIT_CODES, NOT_ALL_OK, print_json, print_sheet
 
 if TYPE_CHECKING:
@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 @selection
 @click.option("--suite", default=None, shell_complete=names("suite"), help="tiny, quick or paper (see `stepbench list`).  [default: quick]")
 @click.option("-t", "--threads", multiple=True, callback=counts, help="Thread counts, for example 1,2,4.")
+@click.option(
+    "--devices",
+    "devices",
+    multiple=True,
+    callback=listed,
+    help="cpu, cuda:0, cuda:1 ...; gpu for all GPUs, all for everything.  [default: cpu]",
+)
 @click.option(
     "--rounds",
     type=click.IntRange(1, MOST),
@@ -106,6 +113,7 @@ def _plan(
     framework_names: list[str],
     variant_names: list[str],
     threads: list[int],
+    devices: list[str],
     precisions: list[str],
     mode: str,
     batch: int | None,
@@ -133,12 +141,12 @@ def _plan(
         batch,
         oversubscribe,
         precisions,
+        devices or ["cpu"],
     )
     if not cells:
         raise click.UsageError("no framework asked for has such a variant: see `stepbench list`")
-    as_it_is = not (
-        workload_names or framework_names or variant_names or threads or rounds or batch or mode != "train" or precisions != ["float32"]
-    )
+    chosen_by_hand = workload_names, framework_names, variant_names, threads, devices, rounds, batch
+    as_it_is = not any(chosen_by_hand) and mode == "train" and precisions == ["float32"]
     plan = Plan(
         cells,
         rounds or (chosen.rounds if suite or as_it_is else GRADED_ROUNDS),
@@ -158,10 +166,11 @@ def _announce(plan: Plan, seconds: float) -> str:
     def several(kind: str) -> str:
         return ", ".join(str(x) for x in dict.fromkeys(getattr(cell, kind) for cell in plan.cells))
 
+    on = "" if several("device") == "cpu" else f" on {several('device')}"
     more, at_most = (" and more while intervals are wide", " at most") if plan.budget else ("", "")
     return (
         f"{len(plan.cells)} cells = {several('workload')} x {several('framework')} x {several('variant')}"
-        f" x {several('threads')} thread(s), {plan.rounds} round(s) of fresh processes{more};"
+        f" x {several('threads')} thread(s){on}, {plan.rounds} round(s) of fresh processes{more};"
         f" about {max(1, round(seconds / 60))} min{at_most}, beside installing what is missing"
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 from frameworks import Cell
 from harness.records import Result
 from reports.contests import trusted
-from reports.naming import label, thread_count, workload_title
+from reports.naming import label, runs_on, workload_title
 
 USUAL = {"device": "cpu", "precision": "float32", "mode": "train"}
 """What a name need not say if it goes for all of a workload."""
@@ -58,7 +58,7 @@ def names(results: Sequence[Result]) -> dict[Cell, str]:
 
 def where(result: Result) -> str:
     """Workload and thread count, in words."""
-    return f"{plain(workload_title(result.cell.workload), 24)}, {thread_count(result.cell.threads)}"
+    return f"{plain(workload_title(result.cell.workload), 24)}, {runs_on(result.cell)}"
 
 
 def cells(count: int) -> str:

@@ -56,7 +56,15 @@ def test_a_suite_hurries_only_as_it_is(asked, laps, budget):
     """Whatever is asked for by name takes its time."""
     from harness.cli.measuring import _plan
 
-    nothing = {"suite": None, "workload_names": [], "framework_names": [], "variant_names": [], "threads": [], "mode": "train"}
+    nothing = {
+        "suite": None,
+        "workload_names": [],
+        "framework_names": [],
+        "variant_names": [],
+        "threads": [],
+        "devices": [],
+        "mode": "train",
+    }
     limits = {
         "precisions": ["float32"],
         "batch": None,

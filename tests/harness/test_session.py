@@ -124,7 +124,7 @@ def test_who_lacks_the_memory_that_rivals_took_gets_another_try_alone(session, m
 
     monkeypatch.setattr(module, "run_round", crowded)
     session.plan = Plan(CELLS, 2, pace=PACE)
-    monkeypatch.setattr(Session, "_launch", lambda self, cell: launch(cell, self.environments["null"], arrays=None))
+    monkeypatch.setattr(Session, "_launch", lambda self, cell: launch(cell, self.environments["null", "cpu"], arrays=None))
     session.prepare()
     session.measure(lambda changed: None, time.monotonic())
     assert calls == [["default", "tuned"], ["asleep", "default"], ["asleep"]] * 2

@@ -151,7 +151,15 @@ def test_a_selection_of_ones_own_is_graded(asked, rounds, stretched):
     """Eight rounds, and as long again while intervals are wide, as in the paper suite; whoever says rounds or a budget gets these."""
     from harness.cli.measuring import _plan
 
-    nothing = {"suite": None, "workload_names": [], "framework_names": [], "variant_names": [], "threads": [], "mode": "train"}
+    nothing = {
+        "suite": None,
+        "workload_names": [],
+        "framework_names": [],
+        "variant_names": [],
+        "threads": [],
+        "devices": [],
+        "mode": "train",
+    }
     limits = {"precisions": ["float32"], "batch": None, "oversubscribe": False, "rounds": None, "budget": None, "seed": 1}
     made = _plan(**{**nothing, **limits, "timeout": 9.0, "memory": None, "python_paths": {}, **asked})
     assert made.rounds == rounds
