@@ -18,9 +18,10 @@ from typing import Any, Self
 import frameworks
 import workloads
 from frameworks import Cell
-from harness import environments, host, limit, plan
+from harness import environments, gpu, host, limit, plan
 from harness.comparison import shortfall, squeeze
 from harness.environments import Environment, EnvironmentProblem, cache_folder
+from harness.fit import Fit, fit
 from harness.gate import Gate, most_threads
 from harness.grade import TARGETS, grade
 from harness.launcher import Launch, WorkerFailed, launch
@@ -128,6 +129,18 @@ class Session:
                 self.results[cell] = self.results[cell].but(proof=replace(outcome, full_size=before.full_size if before else None))
                 if not outcome.equal:
                     self._settle([cell], "unequal", outcome.reason)
+
+    def fit(self) -> list[Fit]:
+        """The largest mini-batch of each cell that fits into memory; nothing is proven or timed."""
+        found = []
+        for cell in self.plan.cells:
+            known = self.results[cell]
+            if known.settled():
+                found.append(Fit(cell._replace(mini_batch=0), known.status, known.reason))
+                continue
+            room = gpu.gpu(cell.device).memory_bytes if cell.device != "cpu" else self.plan.memory or host.available_memory()
+            found.append(fit(cell, room, lambda sized: replace(self._launch(sized), arrays=None), self.logs / "fit.log", self.watch))
+        return found
 
     def find_limits(self) -> None:
         """Measures what the machine can do at each thread count and precision of the plan, or takes it as kept."""

@@ -13,6 +13,7 @@ import click
 from harness.cli.calibrating import calibrate
 from harness.cli.checking import check
 from harness.cli.choosing import choose, compare
+from harness.cli.fitting import fit
 from harness.cli.inventory import env, list_all, show_host
 from harness.cli.measuring import run
 from harness.cli.output import BAD_INPUT, EXIT_CODES, INTERRUPTED
@@ -48,6 +49,7 @@ for command in (
     reproduce,
     import_published,
     check,
+    fit,
     calibrate,
     list_all,
     show_host,
