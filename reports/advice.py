@@ -47,9 +47,10 @@ def settling(choice: Choice) -> str:
     blind = [c.known for c in rivals if c.known and c.known.error is not None]
     wanted = DIFFERENCE if not blind or any(would_find(known) > DIFFERENCE for known in blind) else MARGIN
     rounds = max((_rounds(known, wanted) for known in blind), default=GRADED_ROUNDS)
-    each = [_round_seconds(r) for c in rivals for r in c.results]
-    more = ["-f", ",".join(dict.fromkeys(c.cell.framework for c in rivals))]
-    more += ["--variant", ",".join(dict.fromkeys(c.cell.variant for c in rivals))]
+    kinds, variants = (dict.fromkeys(getattr(c.cell, field) for c in rivals) for field in ("framework", "variant"))
+    measured = [c for c in choice.ranked if c.cell.framework in kinds and c.cell.variant in variants]  # the command takes each with each
+    each = [_round_seconds(r) for c in measured for r in c.results]
+    more = ["-f", ",".join(kinds), "--variant", ",".join(variants)]
     more += ["--precision", cell.precision] if cell.precision != "float32" else []
     usual = workloads.discover().get(cell.workload)
     more += ["--batch", str(cell.mini_batch)] if len(names) == 1 and usual and usual.mini_batch != cell.mini_batch else []

@@ -1,5 +1,6 @@
 """Pages that open from disk: everything is in the one file, nothing is loaded from anywhere, every text is escaped."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import metadata
@@ -31,6 +32,7 @@ def _environment() -> Any:
         finalize=_clean,
     )
     environment.filters["spans"] = _spans
+    environment.filters["code"] = _code
     return environment
 
 
@@ -39,6 +41,13 @@ def _clean(value: Any) -> Any:
     if not isinstance(value, str) or hasattr(value, "__html__") or value.isprintable():
         return value
     return "".join(c if c.isprintable() or c == "\n" else " " for c in value)
+
+
+def _code(text: str) -> Any:
+    """Escaped, and what stands between backticks as a command."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(_clean(text)))))
 
 
 def _spans(columns: Sequence[Any]) -> list[dict[str, Any]]:

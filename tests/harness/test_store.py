@@ -114,7 +114,7 @@ def test_the_last_run_and_the_last_unfinished_one(store):
         store.run(99)
 
 
-def test_a_failing_write_changes_nothing(store, monkeypatch):
+def test_a_failing_write_changes_nothing(store):
     """One transaction: a round whose cells cannot all be stored is not stored at all."""
     run = store.begin({}, {}, PROTOCOL, [CELL])
     unwritable = Result(CELL._replace(workload="other"), "ok", "", (a_round(1),))

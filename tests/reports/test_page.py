@@ -313,3 +313,11 @@ def test_a_number_leads_to_its_record_a_second_time(opened):
         link.click()
         assert record.get_attribute("open") is not None
         record.locator("summary").click()
+
+
+def test_commands_are_set_as_such():
+    """What stands between backticks; a name with some is escaped as ever."""
+    text = page.make(cells(["fcn-5"], [1]), f"Not calibrated: `stepbench calibrate`, `{HOSTILE}`", FACTS, 1, "2026-01-02T03:04:05+00:00")
+    assert "<code>stepbench calibrate</code>" in text
+    assert HOSTILE not in text
+    assert "<code>&lt;script&gt;" in text

@@ -1,9 +1,11 @@
 """Published figures: every one in its place, marks recomputed, nothing measured mixed in, bad files refused by line."""
 
 import csv
+import json
 from dataclasses import asdict
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from frameworks import Cell
@@ -93,6 +95,21 @@ def test_then_and_now(slide):
     assert found["fcn-5", "gpu"].times.estimate == pytest.approx(0.17)
     slower = then.pairs([measured("fcn-5", [0.1, 0.12, 0.11])], slide)[1]
     assert slower.times.low < 0.269 / 0.1097 < slower.times.high
+    surely, perhaps = (then.sheet([measured("fcn-5", seconds)], slide).rows[1][-1] for seconds in ([0.1, 0.1, 0.1], [0.1, 0.4, 0.2]))
+    assert (surely.strong, perhaps.strong) == (True, False)  # 1.36 times as fast, but perhaps not at all
+    assert perhaps.value == pytest.approx(0.269 / 0.2)
+
+
+def test_published_objects_follow_the_schema(tmp_path):
+    """As the cells of a run do: one schema for what `--format json` prints."""
+    (tmp_path / "mine.csv").write_text(GOOD)
+    found = published.read(str(tmp_path / "mine.csv")).objects()
+    assert len(found) == 2
+    schema = json.loads((Path(published.__file__).parent / "cell.schema.json").read_text())
+    for one in found:
+        jsonschema.validate(one, schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**found[0], "status": "ok"}, schema)
 
 
 def test_then_and_now_refuses_what_would_mislead(slide):
