@@ -33,6 +33,7 @@ framework = Framework(
     builds=(
         Build("CPU build", ("tensorflow-cpu==2.21.0", NUMPY)),
         Build("PyPI wheel", ("tensorflow==2.21.0", NUMPY)),
+        Build("PyPI wheel with CUDA", ("tensorflow[and-cuda]==2.21.0", NUMPY), accelerator="cuda"),
     ),
     variants={
         "default": Variant("tf.function, GradientTape, assign_sub; LSTM by tf.scan", settings={"lstm": "scan"}),
@@ -49,18 +50,21 @@ framework = Framework(
 
 
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
-    """A step in float32 on the CPU."""
-    if cell.device != "cpu":
-        raise Unsupported("only the CPU is implemented for TensorFlow")
-    if cell.precision != "float32":
-        raise Unsupported("only float32 is implemented for TensorFlow")
+    """A step in float32, or on a GPU in tf32."""
+    if cell.precision not in ("float32", "tf32"):
+        raise Unsupported("only float32 and tf32 are implemented for TensorFlow")
+    if cell.device == "cpu" and cell.precision == "tf32":
+        raise Unsupported("no CPU multiplies in tf32")
     import tensorflow as tf
 
+    if cell.device != "cpu" and not tf.config.list_physical_devices("GPU"):
+        how = "stepbench env install tensorflow --accelerator cuda, or --python tensorflow=PATH"
+        raise Unsupported("this TensorFlow sees no CUDA device: " + how)
     # Both pools: with intra-op alone, independent operations still run side by side.
     tf.config.threading.set_intra_op_parallelism_threads(cell.threads)
     tf.config.threading.set_inter_op_parallelism_threads(cell.threads)
-    tf.config.experimental.enable_tensor_float_32_execution(False)
-    return Network(tf, workload, arrays, cell.mode == "train", framework.variants[cell.variant].settings)
+    tf.config.experimental.enable_tensor_float_32_execution(cell.precision == "tf32")  # on by default
+    return Network(tf, workload, cell, arrays, framework.variants[cell.variant].settings)
 
 
 def turned(node: Node, key: str, array: Any, back: bool = False) -> Any:
@@ -73,8 +77,9 @@ def turned(node: Node, key: str, array: Any, back: bool = False) -> Any:
 class Network:
     """The variables by full name, and the step over them."""
 
-    def __init__(self, tf: Any, workload: Workload, arrays: Arrays, training: bool, settings: Dict[str, Any]) -> None:
-        self.tf, self.settings, self.training = tf, settings, training
+    def __init__(self, tf: Any, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
+        self.tf, self.settings, self.cuda = tf, settings, cell.device != "cpu"
+        training = self.training = cell.mode == "train"
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate
         self.parameters = {name: tf.Variable(array) for name, array in self.given(arrays)}
         self.statistics = {name: tf.Variable(array, trainable=False) for name, array in arrays.statistics.items()}
@@ -104,9 +109,15 @@ class Network:
             self.statistics[name].assign(array)
 
     def step(self, n: int) -> None:
-        """A call returns when all of its graph has run, updates included, whether or not a result needs them."""
+        """A call returns when all of its graph has run, updates included, whether or not a result needs them; on a GPU, when it has been
+        launched."""
         for _ in range(n):
             self.result = self.run()
+        if self.cuda:
+            self.tf.test.experimental.sync_devices()
+
+    def peak_device_bytes(self) -> Any:
+        return self.tf.config.experimental.get_memory_info("GPU:0")["peak"] if self.cuda else None
 
     def infer(self) -> Any:
         return self.forward(self.nodes, self.input)
