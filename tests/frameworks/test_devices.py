@@ -38,6 +38,6 @@ def test_on_a_real_gpu(stepbench):
     done = stepbench("run", "-w", "fcn-5", "-f", "torch", "--devices", "cuda:0", "--precision", "float32,tf32", "--rounds", "2", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    assert [(one["status"], one["device"]) for one in found] == [("ok", "cuda:0")] * 4
+    assert [(one["status"], one["device"]) for one in found] == [("ok", "cuda:0")] * 2
     assert all(one["energy"]["watts"] > 10 and one["peak_device_bytes"] > 4 * 117_997_696 for one in found)
     assert not any("clock" in mark for one in found for mark in one["marks"])
