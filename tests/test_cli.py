@@ -359,7 +359,7 @@ def test_show_of_no_cell_or_several_names_them(stepbench, complaint):
     """What could be meant is listed."""
     stepbench(*RUN, "--variant", "default,tuned", "--rounds", "1")
     complaint(stepbench("show", "null"), "2 cells fit 'null'", "fcn-5-tiny/null/tuned")
-    complaint(stepbench("show", "caffe"), "0 cells fit 'caffe'")
+    complaint(stepbench("show", "caffe"), "no cell fits 'caffe'", "run 1 has default, tuned")
 
 
 @pytest.mark.parametrize("command", [(), *((name,) for name in cli.commands), ("env", "install")], ids=" ".join)
