@@ -362,7 +362,7 @@ class Result:
         by_number: dict[int, list[float]] = {}
         for (number, _), seconds in self.times.items():
             by_number.setdefault(number, []).append(seconds)
-        return [median(own) for own in by_number.values()]
+        return [median(own) if len(own) > 1 else own[0] for own in by_number.values()]
 
     @cached_property
     def over_rounds(self) -> Contrast:

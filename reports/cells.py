@@ -167,13 +167,13 @@ class Needs:
 def needs(result: Result) -> Needs | None:
     """None: the workload is one of the user's own that is no longer there, or is another one by now."""
     cell, known = result.cell, files.modules("workloads", "workload")
-    return None if another_network(result) else _needs(known, cell.workload, cell.mini_batch, cell.mode)
+    return _needs(known, cell.workload, result.definition, cell.mini_batch, cell.mode)
 
 
 @lru_cache(maxsize=10_000)
-def _needs(known: Hashable, name: str, mini_batch: int, mode: str) -> Needs | None:
+def _needs(known: Hashable, name: str, definition: str, mini_batch: int, mode: str) -> Needs | None:
     workload = workloads.discover().get(name)
-    if workload is None:
+    if workload is None or definition not in ("", workloads.definition(workload)):
         return None
     asked = workload, mini_batch, mode
     return Needs(cost.flops(*asked), cost.least_flops(*asked), cost.least_bytes(*asked))
