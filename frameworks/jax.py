@@ -83,9 +83,8 @@ class Network:
 
     def __init__(self, jax: Any, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
         self.jax, self.settings = jax, settings
-        self.operands = (
-            "float32" if cell.precision == "tf32" else cell.precision
-        )  # of products; below float32, parameters and everything else stay float32
+        # of products; below float32, parameters and everything else stay float32
+        self.operands = "float32" if cell.precision == "tf32" else cell.precision
         self.precision = "float64" if cell.precision == "float64" else "float32"
         training = self.training = cell.mode == "train"
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate

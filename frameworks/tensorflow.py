@@ -109,8 +109,8 @@ class Network:
             self.statistics[name].assign(array)
 
     def step(self, n: int) -> None:
-        """A call returns when all of its graph has run, updates included, whether or not a result needs them; on a GPU, when it has been
-        launched."""
+        """A call returns when all of its graph has run, updates included, whether or not a result needs them; on a GPU when it has been
+        launched, and it is waited for."""
         for _ in range(n):
             self.result = self.run()
         if self.cuda:

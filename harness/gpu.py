@@ -89,10 +89,9 @@ def visible(device: str) -> dict[str, str]:
 
 def processes(device: str) -> frozenset[int]:
     """Numbers of the processes that compute on a GPU now, as the driver counts them: in a container they may be the host's."""
-    nvml = _nvml()
-    if nvml is None or device == "cpu":
+    if device == "cpu":
         return frozenset()
-    found = _told(nvml.nvmlDeviceGetComputeRunningProcesses, _handle(device)) or []
+    found = _told(_nvml().nvmlDeviceGetComputeRunningProcesses, _handle(device)) or []
     return frozenset(process.pid for process in found)
 
 
@@ -118,11 +117,11 @@ def watched(device: str, expected: frozenset[int] = frozenset(), own: int = 1) -
     Processes are foreign where there are more than `own` beside those that were `expected`, which were there before any of ours, and are
     foreign too.
     """
-    nvml = _nvml()
-    if device == "cpu" or nvml is None:
+    if device == "cpu":
         yield lambda: None
         return
-    handle, samples, ended = _handle(device), list[_Sample](), threading.Event()
+    nvml, handle = _nvml(), _handle(device)
+    samples, ended = list[_Sample](), threading.Event()
 
     def look() -> None:
         while not ended.wait(1 / SAMPLES_A_SECOND):

@@ -85,9 +85,10 @@ def _bandwidths(cell: Cell) -> Path:
     return _place(cell.device, cell.threads, "memory")
 
 
-def _place(*what: str | int) -> Path:
+def _place(device: str, *what: str | int) -> Path:
     facts = host.facts()
-    key = json.dumps([facts["processor"], facts["kernel"], *(f"{g.name}, driver {g.driver}" for g in gpu.gpus()), *what])
+    card = [] if device == "cpu" else [gpu.gpu(device).name, gpu.gpu(device).driver]
+    key = json.dumps([facts["processor"], facts["kernel"], *card, device, *what])
     return kept.place("limits", hashlib.sha256(key.encode()).hexdigest()[:16])
 
 

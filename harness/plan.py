@@ -234,13 +234,18 @@ START_SECONDS = 5.0
 """Starting one worker: import, build; measured 2 to 9."""
 FLOPS_PER_SECOND = 6e10
 """Reached per thread by a modern core in float32, for a first guess."""
+GPU_FLOPS_PER_SECOND = 1e13
+"""Of a GPU, likewise: a fifth of what an H100's data sheet has in float32."""
 
 
 def group_seconds(plan: Plan, group: Sequence[Cell]) -> float:
     """A guess of how long one round of a group takes, from arithmetic alone."""
     cell = group[0]
-    step = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode) / FLOPS_PER_SECOND / cell.threads
-    starting = len(group) * (START_SECONDS + step) / max(SIDE_BY_SIDE, len(host.available()) // cell.threads)
+    on_cpu = cell.device == "cpu"
+    speed = FLOPS_PER_SECOND * cell.threads if on_cpu else GPU_FLOPS_PER_SECOND
+    step = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode) / speed
+    beside = max(SIDE_BY_SIDE, len(host.available()) // cell.threads) if on_cpu else 1
+    starting = len(group) * (START_SECONDS + step) / beside
     return starting + len(group) * plan.pace.expected(step)
 
 

@@ -101,13 +101,16 @@ class Session:
             if not self.results[cell].settled():
                 self.results[cell] = self.results[cell].but(status=status, reason=reason, **more)
 
+    def room(self, cell: Cell) -> int:
+        """Bytes that a worker of a cell may take: of its GPU, or of the machine's memory."""
+        return gpu.gpu(cell.device).memory_bytes if cell.device != "cpu" else self.plan.memory or host.available_memory()
+
     def _launch(self, cell: Cell) -> Launch:
-        limit_ = self.plan.memory or host.available_memory()
         return launch(
             cell,
             self.environments[_environment_of(cell)],
             arrays=str(cache_folder() / "arrays"),
-            memory_limit=limit_ if cell.device == "cpu" else None,  # CUDA reserves far more than it uses
+            memory_limit=self.room(cell) if cell.device == "cpu" else None,  # CUDA reserves far more than it uses
             timeout=self.plan.timeout,
         )
 
@@ -138,8 +141,8 @@ class Session:
             if known.settled():
                 found.append(Fit(cell._replace(mini_batch=0), known.status, known.reason))
                 continue
-            room = gpu.gpu(cell.device).memory_bytes if cell.device != "cpu" else self.plan.memory or host.available_memory()
-            found.append(fit(cell, room, lambda sized: replace(self._launch(sized), arrays=None), self.logs / "fit.log", self.watch))
+            log = self.logs / "fit.log"
+            found.append(fit(cell, self.room(cell), lambda sized: replace(self._launch(sized), arrays=None), log, self.watch))
         return found
 
     def find_limits(self) -> None:
@@ -196,6 +199,9 @@ class Session:
             self._settle(waiting, failure.status, f"the reference of this network could not be computed: {failure.reason}")
             save([self.results[cell] for cell in waiting])
             return
+        alone = group[0].device != "cpu"  # one network at a time on a GPU: paused ones would keep its memory
+        if alone:
+            random.Random(f"{self.plan.seed}/{number}/{group[0].key}").shuffle(waiting)
         crowded_out: set[Cell] = set()
 
         def need(cell: Cell) -> float:
@@ -204,7 +210,7 @@ class Session:
         while waiting:
             link = self._link([cell for cell in group if cell not in crowded_out], number)
             room = MEMORY_SHARE * host.available_memory()
-            part = plan.next_part(waiting, need, room, link) if group[0].device == "cpu" else tuple(waiting)
+            part = (waiting[0],) if alone else plan.next_part(waiting, need, room, link)
             outcome = self._part(part, group, number)
             self.step_seconds += steps_seconds([found for found in outcome.values() if isinstance(found, Round)])
             failed = {cell for cell in part if self._crowded_out(part, outcome[cell])}
@@ -219,22 +225,16 @@ class Session:
         self.watch.advance(plan.group_seconds(self.plan, group))
 
     def _part(self, part: tuple[Cell, ...], group: tuple[Cell, ...], number: int) -> dict[Cell, Any]:
-        """Those of a group that take turns together, as `run_round` gives it."""
-        key = 1 + max((i for cell in group for i in self.results[cell].parts(number)), default=-1)
+        """Those of a group that take turns together, as `run_round` gives it; on a GPU one after the other, which is one part."""
         first = group[0]
+        key = 1 + max((i for cell in group for i in self.results[cell].parts(number)), default=-1) if first.device == "cpu" else 0
         where = f"{first.threads} thread(s)" if first.device == "cpu" else first.device
         title = f"{workloads.discover()[first.workload].title}, {where}, round {number}"
-        whole = all(self.results[cell].settled() or cell in part for cell in group)
+        whole = first.device != "cpu" or all(self.results[cell].settled() or cell in part for cell in group)
         self.watch.stage(title + ("" if whole else f", part {key + 1}"))
         launches = [self._launch(cell) for cell in sorted(part, key=self._start_seconds, reverse=True)]
         seed = f"{self.plan.seed}/{number}/{key}/{first.key}"
-        if first.device == "cpu":
-            return run_round(launches, (number, key), self.gate, self.plan.pace, seed, self.logs, self.watch.tick)
-        random.Random(seed).shuffle(launches)
-        found: dict[Cell, Any] = {}
-        for alone in launches:  # one network at a time on a GPU: paused ones would keep its memory
-            found |= run_round([alone], (number, key), self.gate, self.plan.pace, seed, self.logs, self.watch.tick)
-        return found
+        return run_round(launches, (number, key), self.gate, self.plan.pace, seed, self.logs, self.watch.tick)
 
     def _start_seconds(self, cell: Cell) -> float:
         """How long the cell's worker took to start, as far as is known: the slowest start first, so that none is waited for."""

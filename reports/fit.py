@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     import pandas
 
 
-def sheet(found: Sequence[Fit], limit_bytes: int | None) -> Sheet:
-    """As people read it; the limit is that of one process, None where only the device has one."""
+def sheet(found: Sequence[Fit], rooms: dict[str, int]) -> Sheet:
+    """As people read it; bytes that one process may take, by device."""
     rows, notes = [], Footnotes()
     for fit in found:
         cell, peak = fit.cell, fit.peak_bytes.get(fit.cell.mini_batch)
@@ -29,24 +29,24 @@ def sheet(found: Sequence[Fit], limit_bytes: int | None) -> Sheet:
             (
                 Place(workload_title(cell.workload)),
                 Place(label(Result(cell))),
+                Place(runs_on(cell) + (f", {cell.precision}" if cell.precision != "float32" else "")),
                 Place(f"{cell.mini_batch:,}", cell.mini_batch, notes=why) if known else Place("-", notes=why),
                 Place(seconds(peak / 2**30), peak / 2**30) if known and peak else Place("-"),
                 Place(seconds(estimate / 2**30), estimate / 2**30) if known else Place("-"),
             )
         )
     heads = "largest mini-batch", "peak memory, GiB", "estimate, GiB"
-    first = found[0].cell
     legend = (
         f"the largest that fits is known to a {APART}th; peak: the largest resident set of its process, on a GPU what its framework took of"
         " that; estimate: parameters, gradients and activations by arithmetic, without the framework's own code"
     )
-    limit = f"One process may take {limit_bytes / 2**30:.1f} GiB" if limit_bytes else ""
+    limits = (f"{device.upper() if device == 'cpu' else device}: {room / 2**30:.1f} GiB" for device, room in rooms.items())
     return Sheet(
-        f"What fits into memory, {'training' if first.mode == 'train' else 'inference'}, {runs_on(first)}",
-        (Column("workload", numeric=False), Column("framework", numeric=False), *map(Column, heads)),
+        f"What fits into memory, {'training' if found[0].cell.mode == 'train' else 'inference'}",
+        (*(Column(head, numeric=False) for head in ("workload", "framework", "on")), *map(Column, heads)),
         rows,
         legend,
-        tuple(filter(None, (limit,))),
+        (f"One process may take, {'; '.join(limits)}",),
         footnotes=tuple(notes),
         sections=True,
     )

@@ -104,14 +104,14 @@ def command(cell: Cell, run: int) -> str:
 
 
 def verdicts(found: Sequence[Contest]) -> tuple[list[str], list[str]]:
-    """In plain words: of each workload with the most threads, and all others."""
-    most: dict[str, Cell] = {}
-    for contest in found:
-        before = most.setdefault(contest.cell.workload, contest.cell)
-        if (contest.cell.precision, contest.cell.mode) == (before.precision, before.mode) and contest.cell.threads > before.threads:
-            most[contest.cell.workload] = contest.cell
-    first = [plain_words(contest) for contest in found if most[contest.cell.workload] == contest.cell]
-    return first, [table.in_words(contest) for contest in found if most[contest.cell.workload] != contest.cell]
+    """In plain words: of each workload and device with the most threads, and all others."""
+    most: dict[tuple[str, str], Cell] = {}
+    for cell in (contest.cell for contest in found):
+        before = most.setdefault((cell.workload, cell.device), cell)
+        if (cell.precision, cell.mode) == (before.precision, before.mode) and cell.threads > before.threads:
+            most[cell.workload, cell.device] = cell
+    first = [plain_words(contest) for contest in found if contest.cell in most.values()]
+    return first, [table.in_words(contest) for contest in found if contest.cell not in most.values()]
 
 
 def plain_words(contest: Contest) -> str:

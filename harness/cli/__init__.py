@@ -114,6 +114,7 @@ def _expected(problem: Exception) -> bool:
 
 
 def _complain(text: str) -> int:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())  # names of a store may hold anything
-    click.echo(f"stepbench: {line}", err=True)
+    from reports.sheet import printable
+
+    click.echo(f"stepbench: {' '.join(printable(text).split())}", err=True)  # names of a store may hold anything
     return BAD_INPUT

@@ -9,14 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import MOST, names, output_option, store_option, workload_names
+from harness.cli.options import LAST_RUN, MOST, names, output_option, run_option, store_option, workload_names
 from harness.cli.output import Answer, format_options, give
 
 if TYPE_CHECKING:
     from reports.sides import Source
-
-LAST_RUN = 2**31 - 1
-"""No run has a higher number."""
 
 COMPARE_EXIT_CODES = """
 \b
@@ -111,7 +108,7 @@ def _source(location: str | None, typed: str, known: dict[tuple[str, int], Sourc
 @click.option("--like", required=True, shell_complete=names("workload"), help="A workload, or a kind of network: fcn, cnn or lstm.")
 @click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count.  [default: the largest that was measured]")
 @click.option("--infer", is_flag=True, help="For inference.  [default: for training]")
-@click.option("--run", "number", type=click.IntRange(1, LAST_RUN), help="Which run.  [default: the last]")
+@run_option
 @format_options
 @store_option
 def choose(like: str, threads: int | None, infer: bool, number: int | None, style: str, output: str | None, location: str | None) -> None:

@@ -38,7 +38,6 @@ def fit(
     stepbench fit -w resnet -f torch
     stepbench fit -w lstm-32,lstm-64 -f jax --variant all --memory 4G --format markdown
     """
-    from harness import host
     from harness import plan as planning
     from harness.lock import machine_to_ourselves
     from harness.plan import Plan
@@ -55,8 +54,8 @@ def fit(
         raise click.UsageError("no framework asked for has such a variant: see `stepbench list`")
     plan = Plan(cells, 1, timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
     with machine_to_ourselves(wait, progress.say), progress.watch() as watch, Session(plan, watch) as session:
-        limit = (plan.memory or host.available_memory()) if cells[0].device == "cpu" else None
+        rooms = {cell.device: session.room(cell) for cell in cells}
         session.prepare()
         found = session.fit()
-    give(Answer(lambda: [report.sheet(found, limit)], lambda: report.objects(found), lambda: report.to_frame(found)), style, output)
+    give(Answer(lambda: [report.sheet(found, rooms)], lambda: report.objects(found), lambda: report.to_frame(found)), style, output)
     sys.exit(0 if all(one.status in ("ok", "unsupported") for one in found) else NOT_ALL_OK)

@@ -112,18 +112,15 @@ def env_list() -> None:
     click.echo(f"in {environments.root()}", err=True)
 
 
-accelerator_option = click.option(
+@env.command("install")
+@click.argument("names", nargs=-1, shell_complete=names("framework"))
+@click.option(
     "--accelerator",
     type=click.Choice(["cpu", "cuda", "auto"]),
     default="auto",
     show_default=True,
     help="Which build; auto: for cuda where there is a GPU, and a build.",
 )
-
-
-@env.command("install")
-@click.argument("names", nargs=-1, shell_complete=names("framework"))
-@accelerator_option
 def env_install(names: tuple[str, ...], accelerator: str) -> None:
     """Make the environments of these frameworks (of all, without a name).
 

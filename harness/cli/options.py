@@ -19,6 +19,12 @@ store_option = click.option(
 )
 
 
+LAST_RUN = 2**31 - 1
+"""No run has a higher number."""
+
+run_option = click.option("--run", "number", type=click.IntRange(1, LAST_RUN), help="Which run.  [default: the last]")
+
+
 def output_option(*flags: str, **more: Any) -> Callable[..., Any]:
     """A file to write at the end; that it cannot be written is said at once, and nothing is lost of what it holds."""
 

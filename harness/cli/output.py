@@ -99,17 +99,19 @@ def print_sheet(sheet: Sheet) -> None:
     """A table and what stands around it, for the terminal."""
     from rich.console import Console
 
-    from reports.sheet import STARS, below, printable, to_rich
+    from reports.sheet import below, printable, to_rich
 
+    if not Console().is_terminal:
+        click.echo(_plain(sheet), nl=False)
+        return
     click.secho(printable(sheet.title), italic=True)
-    stars = not Console().is_terminal and any(place.strong for row in sheet.rows for place in row)
-    print_rich(to_rich(sheet, stars))
-    for line in [STARS] * stars + below(sheet):
+    print_rich(to_rich(sheet))
+    for line in below(sheet):
         click.echo(line)
 
 
 def _plain(sheet: Sheet) -> str:
-    """The same in a file."""
+    """The same where there is no bold: in a file, in a pipe."""
     import io
 
     from rich.console import Console

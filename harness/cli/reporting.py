@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import output_option, store_option
+from harness.cli.options import output_option, run_option, store_option
 from harness.cli.output import Answer, format_options, give
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ KINDS = ("ranking", "scaling", "roofline", "tuning", "memory", "start", "steps")
 
 MOST_DRAWN = 1000
 """Cells of a picture."""
-
-run_option = click.option("--run", "number", type=click.IntRange(1, 2**31 - 1), help="Which run.  [default: the last]")
 
 
 @click.command("table")

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli import progress
-from harness.cli.options import store_option
+from harness.cli.options import run_option, store_option
 from harness.cli.output import INTERRUPTED, NOT_ALL_OK, print_sheet
-from harness.cli.reporting import run_option
 
 if TYPE_CHECKING:
     from harness.environments import Environment

@@ -7,6 +7,7 @@ from frameworks import Cell
 from harness.records import Result
 from reports.contests import trusted
 from reports.naming import label, runs_on, workload_title
+from reports.sheet import printable
 
 USUAL = {"device": "cpu", "precision": "float32", "mode": "train"}
 """What a name need not say if it goes for all of a workload."""
@@ -22,7 +23,7 @@ def numbered(results: Sequence[Result]) -> list[Result]:
 
 def plain(text: str, most: int = 40) -> str:
     """On one line, printable, and at most so many characters: both ends, where it is longer."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = " ".join(printable(text).split())
     return line if len(line) <= most else line[: most // 2] + "…" + line[most // 2 + 1 - most :]
 
 

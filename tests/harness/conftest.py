@@ -15,6 +15,7 @@ import pynvml
 import pytest
 
 from harness import gpu
+from harness.cli.measuring import _plan
 
 RECORD = json.loads(Path(__file__).with_name("nvml.json").read_text())
 OK, NOT_SUPPORTED, INSUFFICIENT_SIZE = 0, 3, 7
@@ -79,3 +80,16 @@ def driver(monkeypatch):
 
     yield start
     forget()
+
+
+@pytest.fixture
+def planned():
+    """The plan of a `stepbench run` with some options, all others left out."""
+
+    def plan(**asked):
+        lists = ("workload_names", "framework_names", "variant_names", "threads", "devices")
+        nothing = dict.fromkeys(("suite", "batch", "rounds", "budget", "memory"))
+        usual = {"mode": "train", "precisions": ["float32"], "oversubscribe": False, "seed": 1, "timeout": 9.0, "python_paths": {}}
+        return _plan(**{**{name: [] for name in lists}, **nothing, **usual, **asked})
+
+    return plan

@@ -8,13 +8,21 @@ import pytest
 
 from frameworks import Cell
 from harness import conditions, gpu, host, plan, worker
+from harness.launcher import WorkerFailed
 from harness.plan import Plan
 from harness.problems import BadRequest
 from harness.records import Check, Conditions, GpuConditions, Result, Round, Turn, plain
 from harness.session import Session
-from harness.turns import Pace
+from harness.turns import Competitor, Pace
 from reports import cells as cells_of
 from reports import contests, record, table
+
+
+def looked(*how):
+    """What a GPU did in no time: it is looked at once, at the end."""
+    with gpu.watched(*how) as told:
+        time.sleep(0)
+    return told()
 
 
 def test_what_there_is(driver):
@@ -42,9 +50,7 @@ def test_no_driver(driver):
     assert gpu.gpus() == ()
     with pytest.raises(BadRequest, match="no NVIDIA driver answers"):
         gpu.gpu("cuda:0")
-    with gpu.watched("cpu") as told:
-        pass
-    assert told() is None
+    assert looked("cpu") is None
 
 
 def test_what_it_did_during_a_turn(driver):
@@ -67,9 +73,7 @@ def test_what_it_did_during_a_turn(driver):
 def test_a_turn_shorter_than_a_look(driver):
     """It is looked at once, at its end."""
     driver()
-    with gpu.watched("cuda:0") as told:
-        pass
-    assert told().power_watts == 640
+    assert looked("cuda:0").power_watts == 640
 
 
 def test_what_a_gpu_does_not_tell_is_none(driver):
@@ -88,9 +92,7 @@ def test_foreign_processes(driver):
     driver(nvmlDeviceGetComputeRunningProcesses_v3=[[0, [{"pid": 1}, {"pid": 2}, {"pid": 3}]]])
     assert gpu.processes("cuda:0") == {1, 2, 3}
     for before, own, foreign in ((frozenset(), 3, 0), (frozenset(), 1, 2), (frozenset({1}), 2, 1), (frozenset({1, 2, 3}), 1, 3)):
-        with gpu.watched("cuda:0", before, own) as told:
-            pass
-        assert told().foreign_processes == foreign
+        assert looked("cuda:0", before, own).foreign_processes == foreign
 
 
 def test_devices_of_a_run(driver):
@@ -162,6 +164,33 @@ def test_a_gpu_has_one_network_at_a_time(driver):
     made = table.make([one.but(status="ok"), other.but(status="ok")])
     assert [(c.group, c.heading) for c in made.columns] == [("GPU", "cuda:0")]
     assert Turn.of(plain(one.rounds[0].turns[0])).machine == one.rounds[0].turns[0].machine
+
+
+def test_who_runs_out_of_a_gpus_memory_is_settled_alone(driver, monkeypatch):
+    """Nobody was beside it: there is no second try, and the others have their round, stored when they have had it. What was interrupted
+    goes on in the same part, so that its numbers are compared."""
+    driver(nvmlDeviceGetComputeRunningProcesses_v3=[[0, []]])
+    cells = tuple(Cell("fcn-5-tiny", "null", variant, "cuda:0", 1, 8) for variant in ("default", "tuned", "asleep"))
+    session = Session(Plan(cells, 1, pace=Pace(laps=3, seconds=0, turn_seconds=0.02), seed=1))
+    tried, saved = [], []
+
+    def run_round(launches, key, *how):
+        (alone,) = launches
+        tried.append((alone.cell.variant, key))
+        failed = Competitor(alone)
+        failed.fail(WorkerFailed("out-of-memory", "CUDA out of memory"))
+        made = Round(key[0], key[1], "2026-01-01T00:00:00+00:00", [0], 1.0, 0.5, 2.0, None, 10**9, [turn()])
+        return {alone.cell: made if alone.cell.variant == "tuned" else failed}
+
+    monkeypatch.setattr("harness.session.run_round", run_round)
+    try:
+        session.prepare()
+        session.measure(lambda changed: saved.append([r.cell.variant for r in changed]), time.monotonic())
+    finally:
+        shutil.rmtree(session.logs)
+    assert sorted(tried) == [(variant, (1, 0)) for variant in ("asleep", "default", "tuned")]
+    assert sorted(saved) == [["asleep"], ["default"], ["tuned"]]
+    assert [session.results[cell].status for cell in cells] == ["out-of-memory", "ok", "out-of-memory"]
 
 
 def on_a_gpu(*turns, device="cuda:0"):

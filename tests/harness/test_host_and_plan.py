@@ -52,30 +52,9 @@ def test_quick_suite_is_the_readmes_promise():
         ({"budget": 60.0}, 5, 60),
     ],
 )
-def test_a_suite_hurries_only_as_it_is(asked, laps, budget):
+def test_a_suite_hurries_only_as_it_is(planned, asked, laps, budget):
     """Whatever is asked for by name takes its time."""
-    from harness.cli.measuring import _plan
-
-    nothing = {
-        "suite": None,
-        "workload_names": [],
-        "framework_names": [],
-        "variant_names": [],
-        "threads": [],
-        "devices": [],
-        "mode": "train",
-    }
-    limits = {
-        "precisions": ["float32"],
-        "batch": None,
-        "oversubscribe": False,
-        "rounds": None,
-        "budget": None,
-        "seed": 1,
-        "timeout": 9.0,
-        "memory": None,
-    }
-    plan = _plan(**{**nothing, **limits, "python_paths": {}, **asked})
+    plan = planned(**asked)
     assert (plan.pace.laps, plan.budget) == (laps, budget)
 
 

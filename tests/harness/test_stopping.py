@@ -147,21 +147,9 @@ def test_however_wide_an_interval_is_a_round_is_worth_something(session, apart):
         ({}, 3, False),
     ],
 )
-def test_a_selection_of_ones_own_is_graded(asked, rounds, stretched):
+def test_a_selection_of_ones_own_is_graded(planned, asked, rounds, stretched):
     """Eight rounds, and as long again while intervals are wide, as in the paper suite; whoever says rounds or a budget gets these."""
-    from harness.cli.measuring import _plan
-
-    nothing = {
-        "suite": None,
-        "workload_names": [],
-        "framework_names": [],
-        "variant_names": [],
-        "threads": [],
-        "devices": [],
-        "mode": "train",
-    }
-    limits = {"precisions": ["float32"], "batch": None, "oversubscribe": False, "rounds": None, "budget": None, "seed": 1}
-    made = _plan(**{**nothing, **limits, "timeout": 9.0, "memory": None, "python_paths": {}, **asked})
+    made = planned(**asked)
     assert made.rounds == rounds
     once = sum(plan.group_seconds(made, group) for group in made.groups())
     if stretched:
