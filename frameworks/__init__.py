@@ -58,6 +58,13 @@ class Framework(NamedTuple):
     """By name. `default` is the documented way in an untouched environment, `tuned` the best honest recipe."""
     listed: bool = True
     """False for a module that serves tests: run only when it is named."""
+    process_per_device: bool = False
+    """Several devices are driven by a process each, as torchrun has it: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell a process
+    which one it is and where they meet, and all are asked the same at the same time. Else one process drives them all."""
+
+    def processes(self, cell: "Cell") -> int:
+        """How many a cell runs in."""
+        return len(cell.devices) if self.process_per_device else 1
 
     def on(self, accelerator: str) -> "Framework":
         """The same with the builds for an accelerator only; perhaps none."""
@@ -71,11 +78,12 @@ class Cell(NamedTuple):
     framework: str
     variant: str = "default"
     device: str = "cpu"
-    """"cpu", or a GPU by its place on the PCI bus: "cuda:0". The process sees no other one."""
+    """"cpu", or a GPU by its place on the PCI bus: "cuda:0"; several that share the mini-batch: "cuda:0+1", "cpu:0+1". No other one is
+    seen."""
     threads: int = 1
-    """On the host."""
+    """On the host; of several CPU devices each has as many."""
     mini_batch: int = 1
-    """Samples per step."""
+    """Samples per step, of all devices together."""
     precision: str = "float32"
     mode: str = "train"
     """`train`: forward, loss, backward, update. `infer`: forward to the logits."""
@@ -84,6 +92,21 @@ class Cell(NamedTuple):
     def key(self) -> str:
         """The cell in one word, as `stepbench show` takes it."""
         return "{}/{}/{}/{}/{}t/b{}/{}/{}".format(*self)
+
+    @property
+    def accelerator(self) -> str:
+        """What its framework needs a build for: "cpu" or "cuda"."""
+        return accelerator(self.device)
+
+    @property
+    def devices(self) -> Tuple[str, ...]:
+        """Each by itself."""
+        return devices(self.device)
+
+    @property
+    def processors(self) -> int:
+        """Of the host: one a thread."""
+        return self.threads * (len(self.devices) if self.accelerator == "cpu" else 1)
 
     @property
     def contest(self) -> "Cell":
@@ -96,6 +119,12 @@ def accelerator(device: str) -> str:
     return device.partition(":")[0]
 
 
+def devices(device: str) -> Tuple[str, ...]:
+    """Of several together each by itself: of "cuda:0+1" "cuda:0" and "cuda:1"."""
+    kind, colon, numbers = device.partition(":")
+    return tuple(kind + colon + number for number in numbers.split("+"))
+
+
 class Step:
     """What `build` returns: the object that is proven equal and then timed. (Here for its documentation; not a base.)
 
@@ -103,7 +132,8 @@ class Step:
     """
 
     def step(self, n: int) -> None:
-        """Run n steps; return only when every updated parameter, or in mode `infer` every logit, has been computed.
+        """Run n steps; return only when every updated parameter, or in mode `infer` every logit, has been computed. On several devices
+        each has an equal share of the mini-batch's samples, in order, and the update is that of the whole.
 
         step(0) right after takes almost no time: nothing may be left to wait for.
         """
@@ -124,7 +154,7 @@ class Step:
         raise NotImplementedError
 
     def read(self, what: str) -> Any:
-        """After the last step, `what` is one of
+        """After the last step, `what` is one of (of the whole mini-batch, in each of several processes)
 
         "loss": float, the last step's mean cross-entropy before its update (mode `train`);
         "parameters", "statistics": {full name: numpy array} in the contract's layout; good until the next step, or `start`;

@@ -2,6 +2,8 @@
 
 Channels come last, as JAX's neural network libraries have them. Parameters are kept in JAX's usual layout (dense:
 inputs x units, convolution: height x width x inputs x channels) and turned on the way in and out, outside the step.
+On several devices the parameters are replicated and the mini-batch is shared out (jax.sharding); XLA adds what the devices
+have to tell each other, batch normalisation's means included.
 """
 
 from functools import partial
@@ -49,11 +51,13 @@ framework = Framework(
 
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     """A step. On the CPU its threads are those that NPROC and the affinity mask leave it at its start."""
-    if cell.device == "cpu" and cell.precision == "tf32":
+    if cell.accelerator == "cpu" and cell.precision == "tf32":
         raise Unsupported("no CPU multiplies in tf32")
     import jax
 
-    jax.config.update("jax_platforms", "cpu" if cell.device == "cpu" else "cuda")
+    jax.config.update("jax_platforms", "cpu" if cell.accelerator == "cpu" else "cuda")
+    if cell.accelerator == "cpu":
+        jax.config.update("jax_num_cpu_devices", len(cell.devices))
     jax.config.update("jax_enable_x64", cell.precision == "float64")
     jax.config.update("jax_default_matmul_precision", "tensorfloat32" if cell.precision == "tf32" else "highest")
     try:
@@ -88,14 +92,19 @@ class Network:
         self.precision = "float64" if cell.precision == "float64" else "float32"
         training = self.training = cell.mode == "train"
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate
+        self.everywhere = self.shared = None  # how arrays lie on several devices
+        if len(cell.devices) > 1:
+            kinds = (jax.sharding.AxisType.Auto,)  # XLA finds out how each operation is shared out
+            mesh, spec = jax.make_mesh((len(cell.devices),), ("samples",), axis_types=kinds), jax.sharding.PartitionSpec
+            self.everywhere, self.shared = (jax.sharding.NamedSharding(mesh, how) for how in (spec(), spec("samples")))
         self.images: Dict[str, Tuple[int, ...]] = {}  # dense layers that take an image flattened channels last
         for node, after in zip(self.nodes, self.nodes[1:]):
             if settings.get("flatten") == "in place" and isinstance(node.layer, Flatten) and isinstance(after.layer, Dense):
                 self.images[after.name] = node.input
         self.start(arrays)
         images = arrays.input.ndim == 4
-        self.input = self.own(arrays.input.transpose(0, 2, 3, 1) if images else arrays.input)
-        self.labels = self.own(arrays.labels)
+        self.input = self.own(arrays.input.transpose(0, 2, 3, 1) if images else arrays.input, self.shared)
+        self.labels = self.own(arrays.labels, self.shared)
         self.result: Any = None
         self.run: Any = self.train if training else self.infer
         if settings.get("jit", True):
@@ -103,19 +112,21 @@ class Network:
 
     def start(self, arrays: Arrays) -> None:
         self.parameters: Dict[str, Any] = {}
-        self.statistics = {name: self.own(array) for name, array in arrays.statistics.items()}
+        self.statistics = {name: self.own(array, self.everywhere) for name, array in arrays.statistics.items()}
         for node in flatten(self.nodes):
             for name in node.parameters:
                 array = turned(node, name.split(".")[1], arrays.parameters[name], self.images.get(node.name, ()))
-                self.parameters[name] = self.own(array)
+                self.parameters[name] = self.own(array, self.everywhere)
 
-    def own(self, array: Any) -> Any:
+    def own(self, array: Any, sharding: Any = None) -> Any:
         """A copy that shares no memory with numpy, since a donated buffer is written to.
 
         device_put turns a turned array five times faster than numpy, but may alias any other, even with may_alias=False.
         """
         array = array.astype(self.precision if array.dtype.kind == "f" else array.dtype, copy=False)
         copied = self.jax.numpy.array(array, copy=True) if array.flags.c_contiguous else self.jax.device_put(array)
+        if sharding is not None:
+            copied = self.jax.device_put(copied, sharding)
         return self.jax.block_until_ready(copied)
 
     def step(self, n: int) -> None:
@@ -127,8 +138,8 @@ class Network:
             self.jax.block_until_ready((self.parameters, self.statistics, self.result))
 
     def peak_device_bytes(self) -> Any:
-        told = self.jax.devices()[0].memory_stats()  # None on the CPU
-        return told.get("peak_bytes_in_use") if told else None
+        told = [device.memory_stats() or {} for device in self.jax.devices()]  # nothing on the CPU
+        return max((found["peak_bytes_in_use"] for found in told if "peak_bytes_in_use" in found), default=None)
 
     def infer(self, parameters: Any, statistics: Any, x: Any) -> Any:
         return self.forward(self.nodes, parameters, dict(statistics), x)

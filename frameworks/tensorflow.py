@@ -2,7 +2,8 @@
 
 On the CPU the channels come last because TensorFlow's convolution has no other order there. Variables are kept in
 TensorFlow's layout (dense: inputs x units, convolution: height x width x inputs x channels) and turned on the way in
-and out, outside the step.
+and out, outside the step. On several devices it is tf.distribute.MirroredStrategy, with gradients averaged before the update
+and batch normalisation over the whole mini-batch.
 """
 
 from typing import Any, Dict, Iterator, Tuple
@@ -38,7 +39,7 @@ framework = Framework(
     variants={
         "default": Variant("tf.function, GradientTape, assign_sub; LSTM by tf.scan", settings={"lstm": "scan"}),
         "tuned": Variant(
-            "tf.function, update in place; LSTM's derivative written by hand and networks with LSTM compiled by XLA; "
+            "tf.function, update in place; LSTM's derivative written by hand and, on one device, networks with LSTM compiled by XLA; "
             "oneDNN on every processor; memory kept by the allocator between steps",
             environment={**ALLOCATOR, "TF_ENABLE_ONEDNN_OPTS": "1"},  # by default only with AVX-512 VNNI; FCN-5 on Zen 3: 2.0 -> 1.0 s
             settings={"lstm": "by_hand", "in_place": True, "xla": ("LSTM",)},  # XLA is slower for the other networks
@@ -53,18 +54,24 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     """A step in float32, or on a GPU in tf32."""
     if cell.precision not in ("float32", "tf32"):
         raise Unsupported("only float32 and tf32 are implemented for TensorFlow")
-    if cell.device == "cpu" and cell.precision == "tf32":
+    if cell.accelerator == "cpu" and cell.precision == "tf32":
         raise Unsupported("no CPU multiplies in tf32")
     import tensorflow as tf
 
-    if cell.device != "cpu" and not tf.config.list_physical_devices("GPU"):
+    if cell.accelerator != "cpu" and not tf.config.list_physical_devices("GPU"):
         how = "stepbench env install tensorflow --accelerator cuda, or --python tensorflow=PATH"
         raise Unsupported("this TensorFlow sees no CUDA device: " + how)
+    settings = framework.variants[cell.variant].settings
+    if len(cell.devices) > 1 and settings.get("xla") == "all":
+        raise Unsupported("XLA compiles a step for one device only, here")
+    if len(cell.devices) > 1 and cell.accelerator == "cpu":
+        own = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(own, [tf.config.LogicalDeviceConfiguration()] * len(cell.devices))
     # Both pools: with intra-op alone, independent operations still run side by side.
-    tf.config.threading.set_intra_op_parallelism_threads(cell.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(cell.threads)
+    tf.config.threading.set_intra_op_parallelism_threads(cell.processors)
+    tf.config.threading.set_inter_op_parallelism_threads(cell.processors)
     tf.config.experimental.enable_tensor_float_32_execution(cell.precision == "tf32")  # on by default
-    return Network(tf, workload, cell, arrays, framework.variants[cell.variant].settings)
+    return Network(tf, workload, cell, arrays, settings)
 
 
 def turned(node: Node, key: str, array: Any, back: bool = False) -> Any:
@@ -78,18 +85,27 @@ class Network:
     """The variables by full name, and the step over them."""
 
     def __init__(self, tf: Any, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
-        self.tf, self.settings, self.cuda = tf, settings, cell.device != "cpu"
+        self.tf, self.settings, self.cuda = tf, settings, cell.accelerator != "cpu"
         training = self.training = cell.mode == "train"
         self.nodes, self.learning_rate = trace(workload), workload.learning_rate
+        names = ["{}:{}".format("GPU" if self.cuda else "CPU", i) for i in range(len(cell.devices))]
+        if len(names) > 1 and not tf.distribute.has_strategy():  # one a process: another would number its collective operations anew
+            tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(names))
+        self.strategy: Any = tf.distribute.get_strategy() if len(names) > 1 else None
         self.parameters = {name: tf.Variable(array) for name, array in self.given(arrays)}
         self.statistics = {name: tf.Variable(array, trainable=False) for name, array in arrays.statistics.items()}
         images = arrays.input.ndim == 4
-        self.input = tf.constant(arrays.input.transpose(0, 2, 3, 1) if images else arrays.input)
-        self.labels = tf.constant(arrays.labels)
+        self.input = self.shared(arrays.input.transpose(0, 2, 3, 1) if images else arrays.input)
+        self.labels = self.shared(arrays.labels)
         self.result: Any = None
-        xla = settings.get("xla", ())
+        xla = settings.get("xla", ()) if self.strategy is None else ()
         compiled = xla == "all" or any(type(node.layer).__name__ in xla for node in flatten(self.nodes))
-        run = self.train if training else self.infer
+        step = self.train if training else self.infer
+
+        def run() -> Any:
+            data = (self.input, self.labels) if training else (self.input,)
+            return self.strategy.run(step, data) if self.strategy else step(*data)
+
         self.run = tf.function(run, jit_compile=compiled) if settings.get("function", True) else run
 
     def given(self, arrays: Arrays) -> Iterator[Tuple[str, Any]]:
@@ -101,6 +117,43 @@ class Network:
                 array = turned(node, name.split(".")[1], arrays.parameters[name])
                 order = numpy.argsort(array.strides)[::-1]  # so transposed, it is as it lies in memory
                 yield name, self.tf.transpose(array.transpose(order), numpy.argsort(order))
+
+    def shared(self, array: Any) -> Any:
+        """On the device; of several, each has its share of the samples."""
+        tf, strategy = self.tf, self.strategy
+        if strategy is None:
+            return tf.constant(array)
+        each = len(array) // strategy.num_replicas_in_sync
+
+        def share(context: Any) -> Any:
+            first = context.replica_id_in_sync_group * each
+            return tf.constant(array[first : first + each])
+
+        return strategy.experimental_distribute_values_from_function(share)
+
+    def replicas(self, value: Any) -> Tuple[Any, ...]:
+        """Of each device, as numpy arrays."""
+        found = self.strategy.experimental_local_results(value) if self.strategy else (value,)
+        return tuple(one.numpy() for one in found)
+
+    def replicated(self, variable: Any) -> Any:
+        """A variable's value, which must be the same on all devices."""
+        first, *others = self.replicas(variable)
+        if any((first != other).any() for other in others):
+            raise RuntimeError("a variable differs between the devices")
+        return first
+
+    def own(self, variable: Any) -> Any:
+        """Within a step, what of a variable is on the device that runs it."""
+        if self.strategy is None:
+            return variable
+        return variable.values[self.tf.get_static_value(self.tf.distribute.get_replica_context().replica_id_in_sync_group)]
+
+    def over_devices(self, values: Any) -> Any:
+        """Within a step, means over all devices; their gradients are so, too."""
+        if self.strategy is None:
+            return values
+        return self.tf.distribute.get_replica_context().all_reduce(self.tf.distribute.ReduceOp.MEAN, values)
 
     def start(self, arrays: Arrays) -> None:
         for name, array in self.given(arrays):
@@ -119,16 +172,16 @@ class Network:
     def peak_device_bytes(self) -> Any:
         return self.tf.config.experimental.get_memory_info("GPU:0")["peak"] if self.cuda else None
 
-    def infer(self) -> Any:
-        return self.forward(self.nodes, self.input)
+    def infer(self, x: Any) -> Any:
+        return self.forward(self.nodes, x)
 
-    def train(self) -> Any:
+    def train(self, x: Any, labels: Any) -> Any:
         tf = self.tf
         variables = list(self.parameters.values())
         with tf.GradientTape() as tape:
-            logits = self.forward(self.nodes, self.input)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(self.labels, logits))
-        for variable, gradient in zip(variables, tape.gradient(loss, variables)):
+            logits = self.forward(self.nodes, x)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        for variable, gradient in zip(map(self.own, variables), self.over_devices(tape.gradient(loss, variables))):
             if isinstance(gradient, tf.IndexedSlices):  # an embedding's: only rows in use have a gradient, or change
                 variable.scatter_sub(tf.IndexedSlices(self.learning_rate * gradient.values, gradient.indices))
             elif self.settings.get("in_place"):
@@ -138,19 +191,22 @@ class Network:
         return loss
 
     def read(self, what: str) -> Any:
+        import numpy
+
         if what == "flops":  # tf.compat.v1.profiler counts loops once, gradients that are pruned, and strided ones by the input's area
             raise Unsupported("TensorFlow has no counter of FLOPs that holds for a step")
         if what == "parameter_count":
             return sum(int(self.tf.size(variable)) for variable in self.parameters.values())
         if what == "parameters":
             return {
-                name: turned(node, name.split(".")[1], self.parameters[name].numpy(), back=True)
+                name: turned(node, name.split(".")[1], self.replicated(self.parameters[name]), back=True)
                 for node in flatten(self.nodes)
                 for name in node.parameters
             }
         if what == "statistics":
-            return {name: variable.numpy() for name, variable in self.statistics.items()}
-        return float(self.result) if what == "loss" else self.result.numpy()
+            return {name: self.replicated(variable) for name, variable in self.statistics.items()}
+        found = self.replicas(self.result)
+        return float(sum(found)) / len(found) if what == "loss" else numpy.concatenate(found)
 
     def forward(self, nodes: Tuple[Node, ...], x: Any) -> Any:
         tf = self.tf
@@ -202,6 +258,8 @@ class Network:
 
     def norm(self, node: Node, x: Any) -> Any:
         """The operation mixes the running statistics itself, new = (1 - factor) old + factor batch, variance unbiased."""
+        if self.strategy and self.training:
+            return self.norm_over_devices(node, x)
         mean, variance = (self.statistics[f"{node.name}.{key}"] for key in ("running_mean", "running_variance"))
         y, new_mean, new_variance, _, _, _ = self.tf.raw_ops.FusedBatchNormV3(
             x=x,
@@ -217,6 +275,17 @@ class Network:
             mean.assign(new_mean)
             variance.assign(new_variance)
         return y
+
+    def norm_over_devices(self, node: Node, x: Any) -> Any:
+        """The same over the samples of all devices, as tf.keras.layers.BatchNormalization(synchronized=True) has it."""
+        tf, momentum, axes = self.tf, node.layer.momentum, (0, 1, 2)
+        mean = self.over_devices(tf.reduce_mean(x, axes))
+        variance = self.over_devices(tf.reduce_mean(tf.math.squared_difference(x, mean), axes))
+        count = x.shape[0] * x.shape[1] * x.shape[2] * self.strategy.num_replicas_in_sync
+        for key, new in (("running_mean", mean), ("running_variance", variance * (count / (count - 1)))):
+            running = self.own(self.statistics[f"{node.name}.{key}"])
+            running.assign((1 - momentum) * running + momentum * new)
+        return tf.nn.batch_normalization(x, mean, variance, self.get(node, "shift"), self.get(node, "scale"), node.layer.epsilon)
 
     def lstm_scan(self, node: Node, x: Any) -> Any:
         """Time-major inside; the product with the input is one for all time steps."""

@@ -1,6 +1,8 @@
 """PyTorch: eager modules, and the same modules compiled.
 
-Its CPU kernels are synchronous: when the last operation returns, all its results exist. On a GPU they are waited for.
+Its CPU kernels are synchronous: when the last operation returns, all its results exist. On a GPU they are waited for. On several
+devices it is DistributedDataParallel, a process each; batch normalisation is over the whole mini-batch (SyncBatchNorm), as the
+contract has it.
 """
 
 import copy
@@ -47,6 +49,7 @@ framework = Framework(
         ),
         "compile": Variant("torch.compile, as documented", settings={"compile": True}),
     },
+    process_per_device=True,
 )
 
 # What PyTorch calls a parameter or statistic of ours, where it differs.
@@ -65,7 +68,7 @@ NO_CUDA = "this PyTorch sees no CUDA device: stepbench env install torch --accel
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     """The network with the given parameters, and its step."""
     settings = framework.variants[cell.variant].settings
-    if cell.device != "cpu":
+    if cell.accelerator != "cpu":
         import torch
 
         if not torch.cuda.is_available():
@@ -92,21 +95,27 @@ class Network:
         torch.set_num_threads(cell.threads)
         torch.set_float32_matmul_precision("high" if cell.precision == "tf32" else "highest")
         torch.backends.cudnn.allow_tf32 = cell.precision == "tf32"  # on by default, for convolutions and LSTMs
-        self.cuda = cell.device != "cpu"
-        self.device = "cuda" if self.cuda else "cpu"  # the only one that this process sees
+        self.cuda = cell.accelerator != "cpu"
+        self.ranks, rank = len(cell.devices), int(os.environ.get("RANK", "0"))
+        self.device = f"cuda:{rank}" if self.cuda else "cpu"
+        if self.ranks > 1 and not torch.distributed.is_initialized():
+            os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # all are on this machine, whose name may not be one that can be looked up
+            torch.distributed.init_process_group("nccl" if self.cuda else "gloo")
         if self.cuda:
+            torch.cuda.set_device(self.device)
             self.begin, self.end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         nodes = trace(workload)
         self.training = cell.mode == "train"
         with torch.device("meta"):  # no weights are drawn only to be replaced, which takes seconds for 10^8 of them
-            model = network(nodes, settings)
+            model = network(nodes, {**settings, "norm": norm_of_all(self.cuda)} if self.ranks > 1 else settings)
         low = cell.precision in ("bfloat16", "float16")  # in products; parameters and their updates stay float32
         self.dtype = dtype = torch.float64 if cell.precision == "float64" else torch.float32
-        self.products = torch.autocast(self.device, getattr(torch, cell.precision)) if low else nullcontext()
+        self.products = torch.autocast(cell.accelerator, getattr(torch, cell.precision)) if low else nullcontext()
         self.model = model.to_empty(device=self.device).to(dtype).train(self.training)
         self.parameters, self.statistics = named(nodes, self.model)
         self.start(arrays)
-        self.input, self.labels = (torch.tensor(array, device=self.device) for array in (arrays.input, arrays.labels))
+        own = slice(rank * cell.mini_batch // self.ranks, (rank + 1) * cell.mini_batch // self.ranks)
+        self.input, self.labels = (torch.tensor(array[own], device=self.device) for array in (arrays.input, arrays.labels))
         self.input = self.input.to(dtype) if self.input.is_floating_point() else self.input
         if settings.get("channels_last") and self.input.dim() == 4:
             self.model = self.model.to(memory_format=torch.channels_last)
@@ -118,13 +127,17 @@ class Network:
         self.criterion = torch.nn.CrossEntropyLoss()
         self.loss: Any = None
         self.logits: Any = None
-        self.forward = torch.compile(self.model) if settings.get("compile") else self.model
+        self.forward = self.model
+        if self.ranks > 1 and self.training:
+            only = [torch.device(self.device)] if self.cuda else None
+            self.forward = torch.nn.parallel.DistributedDataParallel(self.model, only, **settings.get("parallel", {}))
+        self.forward = torch.compile(self.forward) if settings.get("compile") else self.forward
         if not self.training:
             self.run: Any = torch.inference_mode()(self.infer)
         else:
             self.optimizer = torch.optim.SGD(self.model.parameters(), lr=workload.learning_rate)
             self.run = self.train
-        if self.cuda and settings.get("graph"):
+        if self.cuda and settings.get("graph") and self.ranks == 1:
             self.run = self.captured(self.run)
             self.start(arrays)  # capturing takes some steps
 
@@ -181,14 +194,23 @@ class Network:
 
     def read(self, what: str) -> Any:
         if what == "loss":
-            return self.loss.item()
+            return self.everybodys(self.loss).mean().item()
         if what == "logits":
-            return (self.logits.transpose(0, 1) if self.swap else self.logits).to("cpu", self.dtype).numpy().copy()
+            logits = self.logits.transpose(0, 1) if self.swap else self.logits
+            return self.everybodys(logits).flatten(0, 1).to("cpu", self.dtype).numpy().copy()
         if what == "parameter_count":
             return sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         if what == "flops":
             return self.flops()
         return {name: tensor.detach().cpu().numpy() for name, tensor in getattr(self, what).items()}
+
+    def everybodys(self, tensor: Any) -> Any:
+        """A result of each device, one after the other."""
+        if self.ranks == 1:
+            return tensor[None]
+        found = [self.torch.empty_like(tensor) for _ in range(self.ranks)]
+        self.torch.distributed.all_gather(found, tensor.contiguous())
+        return self.torch.stack(found)
 
     def flops(self) -> Any:
         """PyTorch's count of the same step on a twin without data, never compiled: nothing is computed, and an LSTM is then
@@ -196,6 +218,8 @@ class Network:
         import torch
         from torch.utils.flop_counter import FlopCounterMode
 
+        if self.ranks > 1:
+            raise Unsupported("PyTorch has no counter of FLOPs over several processes")
         twin = copy.copy(self)
         twin.forward = copy.deepcopy(self.model).to("meta")
         twin.input, twin.labels = self.input.to("meta"), self.labels.to("meta")
@@ -232,7 +256,7 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
         Conv2d: lambda node, layer: nn.Conv2d(node.input[0], layer.channels, layer.kernel, layer.stride, layer.padding, bias=layer.bias),
         MaxPool: lambda node, layer: nn.MaxPool2d(layer.kernel, layer.stride, layer.padding),
         GlobalAvgPool: lambda node, layer: nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        BatchNorm: lambda node, layer: nn.BatchNorm2d(node.input[0], layer.epsilon, layer.momentum),
+        BatchNorm: lambda node, layer: settings.get("norm", nn.BatchNorm2d)(node.input[0], layer.epsilon, layer.momentum),
         ReLU: lambda node, layer: nn.ReLU(inplace=settings.get("in_place", False)),
         Sigmoid: lambda node, layer: nn.Sigmoid(),
         Flatten: lambda node, layer: nn.Flatten(),
@@ -241,6 +265,43 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
         LSTM: lambda node, layer: Recurrent(node.input[-1], layer.units),
     }
     return nn.Sequential(OrderedDict((node.name, make[type(node.layer)](node, node.layer)) for node in nodes))
+
+
+def norm_of_all(cuda: bool) -> Any:
+    """Batch normalisation over the samples of all devices: PyTorch's own, which is for GPUs only; on the CPU the same by hand."""
+    import torch
+
+    if cuda:
+        return torch.nn.SyncBatchNorm
+
+    class Mean(torch.autograd.Function):
+        """Over all processes; so is its gradient."""
+
+        @staticmethod
+        def forward(context: Any, x: Any) -> Any:
+            y = x / torch.distributed.get_world_size()
+            torch.distributed.all_reduce(y)
+            return y
+
+        @staticmethod
+        def backward(context: Any, gradient: Any) -> Any:
+            return Mean.forward(context, gradient)
+
+    class Norm(torch.nn.BatchNorm2d):
+        def forward(self, x: Any) -> Any:
+            if not self.training:
+                return super().forward(x)
+            axes, shape = (0, 2, 3), (1, -1, 1, 1)
+            mean = Mean.apply(x.mean(axes))
+            variance = Mean.apply((x - mean.view(shape)).square().mean(axes))
+            count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            scale = self.weight * torch.rsqrt(variance + self.eps)
+            return (x - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
+
+    return Norm
 
 
 def named(nodes: Tuple[Node, ...], model: Any) -> Tuple[Dict[str, Any], Dict[str, Any]]:

@@ -86,7 +86,7 @@ def launches(base: Launch, seconds: float, logs: Path) -> list[Launch]:
     steps: list[float] = []
     pieces: list[float] = []
     try:
-        worker.ask(base.message(host.layout(base.cell.threads)))
+        worker.ask(base.message(host.layout(base.cell.processors)))
         worker.ask({"do": "warm_up", "n": 2, "mode": base.cell.mode})
         begin = time.monotonic()
         while len(steps) < WEIGHED_STEPS or time.monotonic() - begin < seconds:

@@ -94,7 +94,7 @@ def _peak(how: Launch, log: Path) -> int:
     log.unlink(missing_ok=True)
     worker = Worker(how, log)
     try:
-        worker.ask(how.message(host.layout(how.cell.threads)))
+        worker.ask(how.message(host.layout(how.cell.processors)))
         reply = worker.ask({"do": "warm_up", "n": STEPS, "mode": how.cell.mode})
         return int(reply.get("peak_device_bytes") or reply["peak_memory_bytes"])
     finally:

@@ -31,7 +31,8 @@ SPARE_THREADS = 0.1
 READY_THREADS, READY_STEP = 0.75, 0.01
 """A process in which more threads than its own and this are running or ready to run at a time has not kept its thread count,
 though the affinity mask keeps them on its processors. Steps shorter than this (seconds) tell little: handing an operation of
-microseconds from thread to thread keeps two ready (JAX and MXNet on the tiny networks: up to 1.9, 1 thread)."""
+microseconds from thread to thread keeps two ready (JAX and MXNet on the tiny networks: up to 1.9, 1 thread). On several devices each has
+a thread more, which talks to the others (gloo: 3.3 ready on two devices of one thread each)."""
 
 LATE_LEAST, LATE_SHARE = 1e-3, 0.05
 """A clock that stopped earlier than this before the last step of a turn had ended (seconds, and share of a step) is wrong. Turns
@@ -71,7 +72,7 @@ class Gate:
         try:
             expected = self.oracle.expect(cell)
             worker = Worker(self.launch(cell), log)
-            count = worker.ask(worker.launch.message(host.layout(cell.threads)))["parameter_count"]
+            count = worker.ask(worker.launch.message(host.layout(cell.processors)))["parameter_count"]
             checks = [expected.check(step, readings_) for step, readings_ in first_steps(worker, cell).items()]
             reason = expected.failure(count, {}) or next((reason for _, reason in checks if reason), "")
             for check, _ in checks:
@@ -113,7 +114,7 @@ class Gate:
         found = [expected.check(step, readings_) for step, readings_ in self._found(competitor)]
         reason = next((reason for _, reason in found if reason), "") or _conditions(competitor)
         seconds = of_process(competitor.steps)  # what is printed is what is judged
-        reason = reason or limit.impossible(cell, seconds, self.oracle.products(cell), self.logs / "limit.log")
+        reason = reason or limit.impossible(cell, seconds, self.oracle.ways, self.logs / "limit.log")
         if reason:
             raise WorkerFailed("unequal", reason)
         file = self._proven(cell)
@@ -148,15 +149,16 @@ def most_threads(cells: Sequence[Cell]) -> dict[Cell, int]:
 
 def _conditions(competitor: Competitor) -> str:
     """What was wrong with the way a number was taken: the clock, the threads. Empty if nothing."""
-    threads, turns = competitor.launch.cell.threads, competitor.turns
+    threads, turns = competitor.launch.cell.processors, competitor.turns
     step = median(seconds for turn in turns for seconds in turn.seconds)
     late = min(competitor.late_seconds or [turn.late_seconds for turn in turns[1:] or turns])  # the first turn is one step
     if late > max(LATE_LEAST, LATE_SHARE * step):
         return f"clock stopped before the update was done: {late:.2g} s more were waited for after steps of {step:.2g} s"
-    if competitor.launch.cell.device != "cpu":
+    if competitor.launch.cell.accelerator != "cpu":
         return ""  # the host's threads only feed it, and its driver has some of its own
     looked, cpu, ready = (sum(getattr(turn, f"{what}_seconds") for turn in turns) for what in ("looked", "cpu", "ready"))
-    if step >= READY_STEP and ready / looked > threads + READY_THREADS:
+    communicating = len(competitor.launch.cell.devices) if len(competitor.launch.cell.devices) > 1 else 0
+    if step >= READY_STEP and ready / looked > threads + communicating + READY_THREADS:
         return f"{ready / looked:.1f} threads were ready to run at a time, more than its {threads}"
     if cpu / looked > threads + SPARE_THREADS:
         return f"kept {cpu / looked:.2f} processors busy, more than its {threads} thread(s)"

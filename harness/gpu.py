@@ -5,13 +5,14 @@ A GPU is called by its place on the PCI bus, "cuda:0", as CUDA counts with CUDA_
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
 from typing import Any
 
+from frameworks import accelerator, devices
 from harness.problems import BadRequest
 from harness.records import GpuConditions
 
@@ -83,16 +84,21 @@ def gpu(device: str) -> Gpu:
 
 
 def visible(device: str) -> dict[str, str]:
-    """The variables with which a worker sees its own device, and no other."""
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "" if device == "cpu" else gpu(device).uuid}
+    """The variables with which a worker sees its own device, or devices, and no other."""
+    own = [] if accelerator(device) == "cpu" else [gpu(one).uuid for one in devices(device)]
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(own)}
 
 
 def processes(device: str) -> frozenset[int]:
-    """Numbers of the processes that compute on a GPU now, as the driver counts them: in a container they may be the host's."""
-    if device == "cpu":
+    """Numbers of the processes that compute on a GPU, or some of several, now, as the driver counts them: in a container they may be the
+    host's."""
+    if accelerator(device) == "cpu":
         return frozenset()
-    found = _told(_nvml().nvmlDeviceGetComputeRunningProcesses, _handle(device)) or []
-    return frozenset(process.pid for process in found)
+    return frozenset().union(*(_running(_nvml(), _handle(one)) for one in devices(device)))
+
+
+def _running(nvml: Any, handle: Any) -> frozenset[int]:
+    return frozenset(process.pid for process in _told(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or [])
 
 
 @dataclass(frozen=True)
@@ -112,39 +118,74 @@ class _Sample:
 
 @contextmanager
 def watched(device: str, expected: frozenset[int] = frozenset(), own: int = 1) -> Iterator[Callable[[], GpuConditions | None]]:
-    """Looks at a GPU ten times a second, from a thread, until the block ends; then the function gives what it did. On the CPU: None.
+    """Looks at a GPU ten times a second, from a thread, until the block ends; then the function gives what it did, of several what they
+    did together. On the CPU: None.
 
     Processes are foreign where there are more than `own` beside those that were `expected`, which were there before any of ours, and are
     foreign too.
     """
-    if device == "cpu":
+    if accelerator(device) == "cpu":
         yield lambda: None
         return
-    nvml, handle = _nvml(), _handle(device)
-    samples, ended = list[_Sample](), threading.Event()
+    nvml, handles = _nvml(), [_handle(one) for one in devices(device)]
+    looks, ended = [list[_Sample]() for _ in handles], threading.Event()
 
     def look() -> None:
-        while not ended.wait(1 / SAMPLES_A_SECOND):
+        for samples, handle in zip(looks, handles, strict=True):
             samples.append(_sample(nvml, handle, expected, own))
 
-    before, begin = _counters(nvml, handle), time.monotonic()
-    thread = threading.Thread(target=look, name=f"watch {device}", daemon=True)
+    def watch() -> None:
+        while not ended.wait(1 / SAMPLES_A_SECOND):
+            look()
+
+    before, begin = [_counters(nvml, handle) for handle in handles], time.monotonic()
+    thread = threading.Thread(target=watch, name=f"watch {device}", daemon=True)
     thread.start()
     found: list[GpuConditions] = []
     try:
         yield lambda: found[0]
     finally:
-        seconds, after = time.monotonic() - begin, _counters(nvml, handle)
+        seconds, after = time.monotonic() - begin, [_counters(nvml, handle) for handle in handles]
         ended.set()
         thread.join()
-        found.append(_conditions(samples or [_sample(nvml, handle, expected, own)], seconds, before, after))
+        if not looks[0]:
+            look()
+        each = [_conditions(samples, seconds, *ends) for samples, *ends in zip(looks, before, after, strict=True)]
+        found.append(together(each))
+
+
+def together(each: Sequence[GpuConditions]) -> GpuConditions:
+    """What several GPUs did in the same time: powers, energies, memory, errors and foreign processes added up; clocks and the time they
+    were busy on average; the hottest, and the lowest clock; what held any of them down. What one of them does not tell is None."""
+    if len(each) == 1:
+        return each[0]
+
+    def known(name: str, combine: Callable[[list[Any]], Any]) -> Any:
+        values = [getattr(one, name) for one in each]
+        return None if None in values else combine(values)
+
+    return GpuConditions(
+        seconds=each[0].seconds,
+        power_watts=known("power_watts", sum),
+        energy_joules=known("energy_joules", sum),
+        sm_hertz=known("sm_hertz", fmean),
+        sm_hertz_lowest=known("sm_hertz_lowest", min),
+        memory_hertz=known("memory_hertz", fmean),
+        temperature_celsius=known("temperature_celsius", max),
+        busy_share=known("busy_share", fmean),
+        memory_bytes=known("memory_bytes", sum),
+        reasons=list(dict.fromkeys(reason for one in each for reason in one.reasons)),
+        foreign_processes=sum(one.foreign_processes for one in each),
+        ecc_errors=known("ecc_errors", sum),
+        remapped_rows=known("remapped_rows", sum),
+    )
 
 
 def _sample(nvml: Any, handle: Any, expected: frozenset[int], own: int) -> _Sample:
     power = _told(nvml.nvmlDeviceGetPowerUsage, handle)
     utilisation, memory = _told(nvml.nvmlDeviceGetUtilizationRates, handle), _told(nvml.nvmlDeviceGetMemoryInfo, handle)
     sm, dram = (_told(nvml.nvmlDeviceGetClockInfo, handle, kind) for kind in (nvml.NVML_CLOCK_SM, nvml.NVML_CLOCK_MEM))
-    now = frozenset(process.pid for process in _told(nvml.nvmlDeviceGetComputeRunningProcesses, handle) or [])
+    now = _running(nvml, handle)
     return _Sample(
         power=None if power is None else power / 1e3,
         sm_hertz=None if sm is None else sm * 1e6,

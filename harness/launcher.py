@@ -9,10 +9,11 @@ import os
 import select
 import shlex
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ INHERITED = ("HOME", "PATH", "USER", "LD_LIBRARY_PATH")
 """All that a worker has of the caller's environment: any other variable might change what it measures. What a variant
 sets, it sets itself."""
 
+
+MEETING_PLACE, USUAL_PORT = "127.0.0.1", 29500
+"""Where the processes of one worker meet, and the port that torchrun uses by default."""
 
 FAILURES = ("unsupported", "out-of-memory", "crashed")
 """What a worker may say of itself."""
@@ -101,13 +105,50 @@ class Launch:
             **self.modules,
         }
 
+    @property
+    def processes(self) -> int:
+        """In how many the cell runs."""
+        framework: frameworks.Framework = frameworks.discover()[self.cell.framework].framework
+        return framework.processes(self.cell)
+
+    def ranks(self, port: int) -> Iterator[dict[str, str]]:
+        """What tells each process which one it is, and the port where they meet; nothing of a single one."""
+        if self.processes == 1:
+            yield {}
+            return
+        for rank in range(self.processes):
+            which = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.processes, "MASTER_ADDR": MEETING_PLACE, "MASTER_PORT": port}
+            yield {name: str(value) for name, value in which.items()}
+
+    def share(self, cpus: Sequence[int], rank: int) -> list[int]:
+        """The processors of one process: on CPU devices each has its own; those that feed a GPU go where there is room."""
+        if self.processes == 1 or self.cell.accelerator != "cpu":
+            return list(cpus)
+        each = max(1, len(cpus) // self.processes)
+        return list(cpus[rank * each : (rank + 1) * each]) or list(cpus)
+
+    def for_rank(self, message: dict[str, Any], rank: int) -> dict[str, Any]:
+        """A message as one process gets it: with its own share of processors and memory, and a file of its own to write."""
+        if self.processes == 1:
+            return message
+        own = dict(message)
+        if own["do"] == "build":
+            own["cpus"] = self.share(own["cpus"], rank)
+            own["memory_limit"] = own["memory_limit"] and own["memory_limit"] // self.processes
+        if rank and "file" in own:
+            own["file"] = f"{own['file']}.{rank}.npz"
+        return own
+
     def command(self) -> str:
-        """One shell line that runs the cell again, on the processors that its turns had, whatever the shell exports."""
-        assignments = [f"{name}={value}" for name, value in sorted(self.variables.items())]
-        message = json.dumps(self.message(host.layout(self.cell.threads)))
-        own = shlex.join([*assignments, str(self.environment.python), str(WORKER), "--steps", "10", message])
+        """One shell line that runs the cell again, on the processors that its turns had, whatever the shell exports; of several
+        processes the last one's answers are printed."""
+        message, lines = self.message(host.layout(self.cell.processors)), []
         kept = " ".join(f'${{{name}+{name}="${name}"}}' for name in INHERITED)
-        return f"env -i {kept} {own}"
+        for rank, own in enumerate(self.ranks(USUAL_PORT)):
+            assignments = [f"{name}={value}" for name, value in sorted({**self.variables, **own}.items())]
+            asked = json.dumps(self.for_rank(message, rank))
+            lines.append(f"env -i {kept} " + shlex.join([*assignments, str(self.environment.python), str(WORKER), "--steps", "10", asked]))
+        return " > /dev/null & ".join(lines)
 
 
 def module_files(framework: str, workload: str) -> dict[str, str]:
@@ -124,37 +165,30 @@ def module_files(framework: str, workload: str) -> dict[str, str]:
 def launch(cell: Cell, environment: Environment, **limits: Any) -> Launch:
     """The launch of a cell: thread variables first, then what the variant sets."""
     module = frameworks.discover()[cell.framework]
-    variables = {name: str(cell.threads) for name in THREAD_VARIABLES}
+    threads = cell.processors // module.framework.processes(cell) if cell.accelerator == "cpu" else cell.threads
+    variables = {name: str(threads) for name in THREAD_VARIABLES}
     variables |= {"PYTHONNOUSERSITE": "1", **gpu.visible(cell.device)}
     variables |= module.framework.variants[cell.variant].environment
     return Launch(cell, environment, module_files(cell.framework, cell.workload), variables, **limits)
 
 
-@dataclass
-class Worker:
-    """One running worker process."""
+class _Process:
+    """One of a worker's processes, and the pipes to it."""
 
-    launch: Launch
-    log: Path
-    process: subprocess.Popen[bytes] = field(init=False)
-
-    def __post_init__(self) -> None:
-        inherited = {name: value for name, value in os.environ.items() if name in INHERITED}
-        inherited["TMPDIR"] = str(self.log.parent)  # what a killed worker leaves behind goes with the logs' folder
+    def __init__(self, launch: Launch, log: Path, variables: dict[str, str]) -> None:
+        self.log = log
         request_read, self.requests = os.pipe()
         self.replies, reply_write = os.pipe()
         self.buffer = b""
-        self.awaited: set[str] = set()
-        self.deadline = 0.0
         self.kills_before = host.memory_kills()
         try:
-            with open(self.log, "ab") as log:
+            with open(self.log, "ab") as opened:
                 self.process = subprocess.Popen(
-                    [str(self.launch.environment.python), str(WORKER), "--pipe", str(request_read), str(reply_write)],
-                    env=inherited | self.launch.variables,
+                    [str(launch.environment.python), str(WORKER), "--pipe", str(request_read), str(reply_write)],
+                    env=variables,
                     stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
+                    stdout=opened,
+                    stderr=opened,
                     pass_fds=(request_read, reply_write),
                     cwd=self.log.parent,
                     start_new_session=True,
@@ -168,44 +202,40 @@ class Worker:
             os.close(reply_write)
         self.pidfd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
 
+    @property
+    def watched(self) -> list[int]:
+        """What can be read of when it has answered, or ended."""
+        return [self.replies] + ([self.pidfd] if self.pidfd is not None else [])
+
     def send(self, message: dict[str, Any]) -> None:
-        """Gives the worker a message; the time for its answer starts now."""
-        self.awaited = ANSWERS[message["do"]]
-        self.deadline = time.monotonic() + self.launch.timeout
+        """Its end, if it has ended, shows when the answer is read."""
         try:
             os.write(self.requests, json.dumps(message).encode() + b"\n")
         except BrokenPipeError:
-            pass  # its end shows when the answer is read
+            pass
 
-    def receive(self) -> dict[str, Any]:
-        """Blocks for the answer to the last message. Raises WorkerFailed for an error, an end, nonsense, or silence."""
-        while b"\n" not in self.buffer:
-            watched = [self.replies] + ([self.pidfd] if self.pidfd is not None else [])
-            ready, _, _ = select.select(watched, [], [], max(0.0, self.deadline - time.monotonic()))
-            if not ready:
-                raise WorkerFailed("timeout", f"no answer within {self.launch.timeout:g} s")
-            chunk = os.read(self.replies, 65536) if self.replies in ready else b""
-            if not chunk:
-                raise self._ended()
-            self.buffer += chunk
-        line, _, self.buffer = self.buffer.partition(b"\n")
+    def take(self, ready: Collection[int], awaited: set[str]) -> dict[str, Any] | None:
+        """Reads what is there; its answer if it is whole by now. Raises WorkerFailed for an error, an end, or nonsense."""
+        chunk = os.read(self.replies, 65536) if self.replies in ready else b""
+        if not chunk:
+            raise self._ended()
+        self.buffer += chunk
+        line, end, rest = self.buffer.partition(b"\n")
+        if not end:
+            return None
+        self.buffer = rest
         try:
             reply = dict(json.loads(line))
         except (ValueError, TypeError):
             reply = {}
         if reply.get("error") in FAILURES and "reason" in reply:
             raise WorkerFailed(reply["error"], str(reply["reason"]))
-        if not self.awaited or not self.awaited <= reply.keys():
+        if not awaited or not awaited <= reply.keys():
             raise WorkerFailed("crashed", f"wrote nonsense into its pipe: {line[:60]!r}")
         return reply
 
-    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Sends, and blocks for the answer."""
-        self.send(message)
-        return self.receive()
-
     def _ended(self) -> WorkerFailed:
-        """Why a worker that gave no answer is gone."""
+        """Why it is gone, without an answer."""
         try:
             code = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -221,9 +251,8 @@ class Worker:
             return WorkerFailed("crashed", f"ended by signal {name}" + (f": {tail[-1]}" if tail else ""))
         return WorkerFailed("crashed", f"ended with exit code {code} without an answer")
 
-    def pause(self) -> None:
-        """Stops every thread of the worker, and returns when they are stopped: it uses no processor until `resume`."""
-        self._signal(signal.SIGSTOP)
+    def stopped(self) -> None:
+        """Returns when every thread of it has stopped."""
         if not hasattr(os, "waitid"):
             return  # macOS before Python 3.13: the stop comes a moment later
         try:
@@ -232,12 +261,8 @@ class Worker:
         except ChildProcessError:
             pass
 
-    def resume(self) -> None:
-        """Lets a paused worker go on."""
-        self._signal(signal.SIGCONT)
-
     def move(self, cpus: Sequence[int]) -> None:
-        """Puts every thread of the worker on these processors."""
+        """Puts every thread of it on these processors."""
         if not hasattr(os, "sched_setaffinity"):
             return
         for task in Path(f"/proc/{self.process.pid}/task").glob("*"):
@@ -246,32 +271,138 @@ class Worker:
             except OSError:
                 continue  # the thread has ended, or the cpuset has changed: cpu_per_wall will show it
 
-    def cpu_seconds(self) -> float:
-        """Processor time used so far by all its threads."""
-        times = psutil.Process(self.process.pid).cpu_times()
-        return float(times.user + times.system)
-
-    def _signal(self, number: int) -> None:
+    def signal(self, number: int) -> None:
+        """To it, and to all that it has started."""
         try:
             os.killpg(self.process.pid, number)
         except ProcessLookupError:
             pass
 
-    def kill(self) -> None:
-        """Kills the worker and everything it started; whoever waits for an answer of it learns that, and calls `end`."""
-        self._signal(signal.SIGKILL)
-
     def end(self) -> None:
-        """Kills the worker and everything it started, and frees the pipes. May be called twice."""
+        """Kills it and everything it started, and frees the pipes. May be called twice."""
         if self.requests < 0:
             return  # its number may be somebody else's by now
-        self.kill()
+        self.signal(signal.SIGKILL)
         self.process.wait()
         for descriptor in (self.requests, self.replies, self.pidfd):
             if descriptor is not None and descriptor >= 0:
                 os.close(descriptor)
         self.requests = self.replies = -1
         self.pidfd = None
+
+
+class Worker:
+    """A cell's running worker: one process, or one for each of its devices (`Framework.process_per_device`), which are asked alike."""
+
+    def __init__(self, launch: Launch, log: Path) -> None:
+        self.launch, self.log = launch, log
+        self.awaited: set[str] = set()
+        self.deadline = 0.0
+        inherited = {name: value for name, value in os.environ.items() if name in INHERITED}
+        inherited["TMPDIR"] = str(log.parent)  # what a killed worker leaves behind goes with the logs' folder
+        self.processes: list[_Process] = []
+        try:
+            for own in launch.ranks(_free_port() if launch.processes > 1 else 0):
+                self.processes.append(_Process(launch, log, inherited | launch.variables | own))
+        except WorkerFailed:
+            self.end()
+            raise
+
+    @property
+    def watched(self) -> list[int]:
+        """What can be read of when some process of it has answered, or ended."""
+        return [descriptor for process in self.processes for descriptor in process.watched]
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Gives the worker a message; the time for its answer starts now."""
+        self.awaited = ANSWERS[message["do"]]
+        self.deadline = time.monotonic() + self.launch.timeout
+        for rank, process in enumerate(self.processes):
+            process.send(self.launch.for_rank(message, rank))
+
+    def receive(self) -> dict[str, Any]:
+        """Blocks for the answer to the last message. Raises WorkerFailed for an error, an end, nonsense, or silence, of any process."""
+        answers: dict[_Process, dict[str, Any]] = {}
+        while len(answers) < len(self.processes):
+            watched = {descriptor: p for p in self.processes if p not in answers for descriptor in p.watched}
+            ready, _, _ = select.select(list(watched), [], [], max(0.0, self.deadline - time.monotonic()))
+            if not ready:
+                raise WorkerFailed("timeout", f"no answer within {self.launch.timeout:g} s")
+            for process in {watched[descriptor]: None for descriptor in ready}:
+                reply = process.take(ready, self.awaited)
+                if reply is not None:
+                    answers[process] = reply
+        return together([answers[process] for process in self.processes])
+
+    def ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Sends, and blocks for the answer."""
+        self.send(message)
+        return self.receive()
+
+    def pause(self) -> None:
+        """Stops every thread of the worker, and returns when they are stopped: it uses no processor until `resume`."""
+        for process in self.processes:
+            process.signal(signal.SIGSTOP)
+        for process in self.processes:
+            process.stopped()
+
+    def resume(self) -> None:
+        """Lets a paused worker go on."""
+        for process in self.processes:
+            process.signal(signal.SIGCONT)
+
+    def move(self, cpus: Sequence[int]) -> None:
+        """Puts the worker on these processors."""
+        for rank, process in enumerate(self.processes):
+            process.move(self.launch.share(cpus, rank))
+
+    def cpu_seconds(self) -> float:
+        """Processor time used so far by all its threads."""
+        used = [psutil.Process(process.process.pid).cpu_times() for process in self.processes]
+        return float(sum(times.user + times.system for times in used))
+
+    def kill(self) -> None:
+        """Kills the worker and everything it started; whoever waits for an answer of it learns that, and calls `end`."""
+        for process in self.processes:
+            process.signal(signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kills the worker and everything it started, and frees the pipes. May be called twice."""
+        for process in self.processes:
+            process.end()
+
+
+ADDED_UP = ("cpu_seconds", "ready_seconds", "major_faults", "minor_faults", "involuntary_switches", "peak_memory_bytes")
+LONGEST = ("load_seconds", "build_seconds", "late_seconds", "peak_device_bytes")
+REPLICAS_APART = 1e-4
+"""Of itself: the norm of an update may differ between processes, each of which adds the same numbers up in its own order."""
+
+
+def together(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What a worker of several processes has to say: times are those of the first, which waits for the others in every step; what they
+    use is added up. Raises WorkerFailed where they have not become the same network."""
+    first, *others = answers
+    if not others:
+        return first
+    for kind in ("norms", "statistics"):
+        for name, norm in first.get(kind, {}).items():
+            for other in others:
+                if not _alike(norm, other[kind].get(name)):
+                    raise WorkerFailed("unequal", f"{name} differs between its processes: {norm} and {other[kind].get(name)}")
+    summed = {name: sum(a[name] for a in answers) for name in ADDED_UP if name in first}
+    longest = {name: max(a[name] for a in answers) for name in LONGEST if first.get(name) is not None}
+    return {**first, **summed, **longest}
+
+
+def _alike(one: float | None, other: float | None) -> bool:
+    return one == other or (one is not None and other is not None and abs(one - other) <= REPLICAS_APART * max(abs(one), abs(other)))
+
+
+def _free_port() -> int:
+    """Of this machine's own address, for processes of a worker to meet at."""
+    with socket.socket() as found:
+        found.bind((MEETING_PLACE, 0))
+        return int(found.getsockname()[1])
 
 
 def log_tail(log: Path, lines: int = 12) -> list[str]:

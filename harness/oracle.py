@@ -18,7 +18,7 @@ import frameworks.numpy
 import harness
 import workloads
 from frameworks import Cell
-from harness import environments, gpu, host, kept, limit, proof
+from harness import environments, gpu, host, kept, proof
 from harness.environments import Environment, cache_folder
 from harness.launcher import Launch, Worker, WorkerFailed, launch
 from harness.reference import STEPS, UNIT
@@ -96,7 +96,7 @@ class Oracle:
         arrays(workload, cell.mini_batch, cache=reference.arrays)
         precision, scatter = ("float32", UNIT["tf32"]) if cell.precision == "tf32" else (cell.precision, SCATTER)
         rounded = replace(reference, cell=reference.cell._replace(precision=precision))
-        cpus = host.layout(reference.cell.threads)
+        cpus = host.layout(reference.cell.processors)
         worker = Worker(reference, self.logs / "reference.log")
         try:
             self._prove(worker, reference, workload)
@@ -139,7 +139,7 @@ class Oracle:
         if not self.keeps(how):
             return None
         cell = how.cell
-        device = "cpu" if cell.device == "cpu" else repr(gpu.gpu(cell.device))
+        device = cell.device if cell.accelerator == "cpu" else repr([gpu.gpu(one) for one in cell.devices])
         digest = self.digest(cell, how.environment, cell.framework, variant=cell.variant, threads=cell.threads, device=device)
         return kept.place(kind, f"{cell.workload}-{cell.framework}-{cell.variant}-{digest}")
 
@@ -155,12 +155,11 @@ class Oracle:
         known += [os.environ.get("LD_LIBRARY_PATH", "")]
         return hashlib.sha256(json.dumps(known).encode() + sources).hexdigest()[:16]
 
-    def products(self, cell: Cell) -> Iterator[Launch]:
-        """Ways to measure the machine's limit, the quickest first; never by the cell's own framework if it is a user's."""
-        product = limit.of(cell)
-        if cell.device == "cpu" and cell.precision in frameworks.numpy.PRECISIONS:
-            yield launch(product._replace(framework="numpy"), OWN, arrays=str(cache_folder() / "arrays"))
+    def ways(self, limit: Cell) -> Iterator[Launch]:
+        """To measure a limit of the machine, by its cell; never by a framework of the user's own."""
+        if limit.accelerator == "cpu" and limit.precision in frameworks.numpy.PRECISIONS:
+            yield launch(limit._replace(framework="numpy"), OWN, arrays=str(cache_folder() / "arrays"))
         for name, _ in REFERENCES:
-            found = environments.find(name, frameworks.discover()[name].framework, frameworks.accelerator(cell.device))
+            found = environments.find(name, frameworks.discover()[name].framework, limit.accelerator)
             if found is not None:
-                yield launch(product._replace(framework=name), found, arrays=str(cache_folder() / "arrays"))
+                yield launch(limit._replace(framework=name), found, arrays=str(cache_folder() / "arrays"))

@@ -1,5 +1,6 @@
 """What to measure: suites, the cells of a run, which of them take turns together, and how long it will take."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -48,6 +49,12 @@ def powers_of_two() -> list[int]:
 def one_and_all() -> list[int]:
     """One thread, and as many as the machine has physical cores."""
     return sorted({1, host.facts()["physical_cores"]})
+
+
+def all_cores(asked: Sequence[str]) -> int:
+    """As many threads as each of these devices can have of the machine's physical cores, by their names; one at least."""
+    several = max(len(frameworks.devices(device)) if frameworks.accelerator(device) == "cpu" else 1 for device in chosen_devices(asked))
+    return max(1, int(host.facts()["physical_cores"]) // several)
 
 
 def _full() -> tuple[str, ...]:
@@ -154,9 +161,10 @@ def make_cells(
     oversubscribe: bool = False,
     precisions: Sequence[str] = ("float32",),
     devices: Sequence[str] = ("cpu",),
+    scalings: Sequence[str] = ("strong",),
 ) -> tuple[Cell, ...]:
-    """The cells of every combination that exists; on a GPU with the largest thread count only. Raises BadRequest for names or numbers
-    that cannot be."""
+    """The cells of every combination that exists; on a GPU with the largest thread count only, on several CPU devices with those that
+    leave each its own processors. Raises BadRequest for names or numbers that cannot be."""
     known = workloads.discover()
     modules = frameworks.discover()
     everyone = [name for name, module in modules.items() if module.framework.listed]
@@ -173,29 +181,79 @@ def make_cells(
             raise BadRequest(f"{threads} threads, but {limit} processors: take fewer (or `run --oversubscribe`)")
     if batch is not None and batch < 1:
         raise BadRequest(f"a mini-batch of {batch}: at least 1 is needed")
-    return tuple(
-        Cell(workload, framework, variant, device, threads, batch or known[workload].mini_batch, precision, mode)
+    cells = dict.fromkeys(
+        Cell(workload, framework, variant, device, threads, SCALINGS[scaling](batch or known[workload].mini_batch, device), precision, mode)
         for workload in chosen_workloads
         for precision in choose(precisions, PRECISIONS, "precision")
+        for scaling in choose(scalings, SCALINGS, "scaling")
         for device in chosen_devices(devices)
-        for threads in (sorted(set(thread_counts)) if device == "cpu" else [max(thread_counts)])
+        for threads in _threads(device, thread_counts, math.inf if oversubscribe else limit)
         for framework in chosen_frameworks
         for variant in variants[framework]
         if variant_names is None or variant in variant_names
     )
+    for cell in cells:
+        several = len(cell.devices)
+        if cell.mini_batch % several:
+            raise BadRequest(f"{cell.workload}: a mini-batch of {cell.mini_batch} has no equal shares for {several} devices (--batch)")
+    return tuple(cells)
+
+
+def _threads(device: str, counts: Sequence[int], processors: float) -> list[int]:
+    """Which of these thread counts a device is measured with, on so many processors. Raises BadRequest where it can have none."""
+    if frameworks.accelerator(device) != "cpu":
+        return [max(counts)]
+    several = len(frameworks.devices(device))
+    found = sorted(n for n in set(counts) if n * several <= processors)
+    if not found:
+        wanted = f"{several} CPU devices of {min(counts)} thread(s)"
+        raise BadRequest(f"{wanted}, but {processors} processors: take fewer (or `run --oversubscribe`)")
+    return found
+
+
+SCALINGS: dict[str, Callable[[int, str], int]] = {
+    "strong": lambda mini_batch, device: mini_batch,
+    "weak": lambda mini_batch, device: mini_batch * len(frameworks.devices(device)),
+}
+"""The mini-batch of all devices together: the same for more of them, or so many times as large."""
 
 
 def chosen_devices(asked: Sequence[str]) -> list[str]:
-    """Each once; "gpu" stands for all GPUs, "all" for them and the CPU. Raises BadRequest for one that is not there."""
+    """Each once; "gpu" stands for all GPUs one by one, "all" for them and the CPU, "cuda:0-3" or "cuda:0+2" for several together.
+    Raises BadRequest for one that is not there."""
     found: list[str] = []
     for device in asked:
         if device in ("gpu", "all"):
             found += ["cpu"] * (device == "all") + [g.device for g in gpu.gpus()]
         else:
-            found.append(device if device == "cpu" else gpu.gpu(device).device)
+            found.append(_several(device))
     if not found:
         raise BadRequest("no GPU is seen here: no NVIDIA driver answers (NVML)")
     return list(dict.fromkeys(found))
+
+
+MOST_DEVICES = 1024
+"""Nobody has more in a machine."""
+
+
+def _several(asked: str) -> str:
+    """A device, or several that are used together, as a cell names them. Raises BadRequest for what is none, or is not there."""
+    kind, colon, numbers = asked.partition(":")
+    found: set[int] = set()
+    for part in numbers.split("+") if colon else ():
+        first, dash, last = part.partition("-")
+        ends = [int(end) if end.isascii() and end.isdigit() and len(end) < 5 else -1 for end in ((first, last) if dash else (first, first))]
+        own = set(range(ends[0], ends[1] + 1)) if 0 <= ends[0] <= ends[1] < MOST_DEVICES else set()
+        if not own or own & found:
+            raise BadRequest(f"{asked!r} is no device: write cpu, cuda:0, or cuda:0-3 for several together")
+        found |= own
+    if kind == "cpu":
+        if found and found != set(range(len(found))):
+            raise BadRequest(f"{asked!r}: CPU devices are counted from 0, so that {len(found)} are cpu:0-{len(found) - 1}")
+        return "cpu" if len(found) < 2 else "cpu:" + "+".join(map(str, sorted(found)))
+    for number in sorted(found):
+        gpu.gpu(f"{kind}:{number}")
+    return f"{kind}:" + "+".join(map(str, sorted(found))) if found else gpu.gpu(asked).device
 
 
 FRAMEWORK_BYTES = 1_000_000_000
@@ -209,7 +267,9 @@ OTHERS = 1.3
 def memory_need(cell: Cell) -> int:
     """Estimated bytes of one worker of a cell, before one has been measured."""
     workload = workloads.discover()[cell.workload]
-    return int(FRAMEWORK_BYTES + WORKSPACE * cost.memory_estimate(workload, cell.mini_batch, cell.mode))
+    several = len(cell.devices) - 1  # of which each has all parameters, their gradients, and perhaps a process
+    more = FRAMEWORK_BYTES + 3 * cost.FLOAT32 * cost.parameter_count(workload)
+    return int(FRAMEWORK_BYTES + WORKSPACE * cost.memory_estimate(workload, cell.mini_batch, cell.mode) + several * more)
 
 
 def next_part(waiting: Sequence[Cell], need: Callable[[Cell], float], room: float, link: Cell | None = None) -> tuple[Cell, ...]:
@@ -241,10 +301,10 @@ GPU_FLOPS_PER_SECOND = 1e13
 def group_seconds(plan: Plan, group: Sequence[Cell]) -> float:
     """A guess of how long one round of a group takes, from arithmetic alone."""
     cell = group[0]
-    on_cpu = cell.device == "cpu"
-    speed = FLOPS_PER_SECOND * cell.threads if on_cpu else GPU_FLOPS_PER_SECOND
+    on_cpu = cell.accelerator == "cpu"
+    speed = FLOPS_PER_SECOND * cell.processors if on_cpu else GPU_FLOPS_PER_SECOND * len(cell.devices)
     step = cost.flops(workloads.discover()[cell.workload], cell.mini_batch, cell.mode) / speed
-    beside = max(SIDE_BY_SIDE, len(host.available()) // cell.threads) if on_cpu else 1
+    beside = max(SIDE_BY_SIDE, len(host.available()) // cell.processors) if on_cpu else 1
     starting = len(group) * (START_SECONDS + step) / beside
     return starting + len(group) * plan.pace.expected(step)
 

@@ -105,7 +105,7 @@ def prove_tiny(worker: Worker, launch: Launch, workload: Workload, cpus: list[in
     wanted = expected(workload, cell.mode, cell.precision)
     if wanted.unprovable():
         raise WorkerFailed("unsupported", f"{workload.title} cannot be proven in {cell.precision}: {wanted.unprovable()}")
-    built = worker.ask(launch.message(cpus or host.layout(cell.threads)))
+    built = worker.ask(launch.message(cpus or host.layout(cell.processors)))
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(prefix="stepbench-") as folder:
 

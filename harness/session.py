@@ -41,7 +41,7 @@ LATE_ROUNDS = 2
 
 
 def _environment_of(cell: Cell) -> tuple[str, str]:
-    return cell.framework, frameworks.accelerator(cell.device)
+    return cell.framework, cell.accelerator
 
 
 @dataclass
@@ -102,15 +102,17 @@ class Session:
                 self.results[cell] = self.results[cell].but(status=status, reason=reason, **more)
 
     def room(self, cell: Cell) -> int:
-        """Bytes that a worker of a cell may take: of its GPU, or of the machine's memory."""
-        return gpu.gpu(cell.device).memory_bytes if cell.device != "cpu" else self.plan.memory or host.available_memory()
+        """Bytes that a worker of a cell may take: of its GPUs, or of the machine's memory."""
+        if cell.accelerator == "cpu":
+            return self.plan.memory or host.available_memory()
+        return sum(gpu.gpu(device).memory_bytes for device in cell.devices)
 
     def _launch(self, cell: Cell) -> Launch:
         return launch(
             cell,
             self.environments[_environment_of(cell)],
             arrays=str(cache_folder() / "arrays"),
-            memory_limit=self.room(cell) if cell.device == "cpu" else None,  # CUDA reserves far more than it uses
+            memory_limit=self.room(cell) if cell.accelerator == "cpu" else None,  # CUDA reserves far more than it uses
             timeout=self.plan.timeout,
         )
 
@@ -152,7 +154,7 @@ class Session:
             alike = cell.device, cell.threads, cell.precision
             if alike not in found:
                 self.watch.stage(f"the machine's limits, {cell.threads} thread(s), {cell.precision}")
-                found[alike] = limit.limits(cell, self.oracle.products(cell), self.logs / "limit.log")
+                found[alike] = limit.limits(cell, self.oracle.ways, self.logs / "limit.log")
             self.results[cell] = self.results[cell].but(limits=found[alike])
 
     def prove_full_size(self) -> None:
@@ -199,7 +201,7 @@ class Session:
             self._settle(waiting, failure.status, f"the reference of this network could not be computed: {failure.reason}")
             save([self.results[cell] for cell in waiting])
             return
-        alone = group[0].device != "cpu"  # one network at a time on a GPU: paused ones would keep its memory
+        alone = group[0].accelerator != "cpu"  # one network at a time on a GPU: paused ones would keep its memory
         if alone:
             random.Random(f"{self.plan.seed}/{number}/{group[0].key}").shuffle(waiting)
         crowded_out: set[Cell] = set()
@@ -227,10 +229,10 @@ class Session:
     def _part(self, part: tuple[Cell, ...], group: tuple[Cell, ...], number: int) -> dict[Cell, Any]:
         """Those of a group that take turns together, as `run_round` gives it; on a GPU one after the other, which is one part."""
         first = group[0]
-        key = 1 + max((i for cell in group for i in self.results[cell].parts(number)), default=-1) if first.device == "cpu" else 0
-        where = f"{first.threads} thread(s)" if first.device == "cpu" else first.device
+        key = 1 + max((i for cell in group for i in self.results[cell].parts(number)), default=-1) if first.accelerator == "cpu" else 0
+        where = f"{first.threads} thread(s)" + (f" on {first.device}" if first.device != "cpu" else "")
         title = f"{workloads.discover()[first.workload].title}, {where}, round {number}"
-        whole = first.device != "cpu" or all(self.results[cell].settled() or cell in part for cell in group)
+        whole = first.accelerator != "cpu" or all(self.results[cell].settled() or cell in part for cell in group)
         self.watch.stage(title + ("" if whole else f", part {key + 1}"))
         launches = [self._launch(cell) for cell in sorted(part, key=self._start_seconds, reverse=True)]
         seed = f"{self.plan.seed}/{number}/{key}/{first.key}"

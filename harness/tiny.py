@@ -117,7 +117,7 @@ class TinyProofs:
             for name, cell in cells.items():
                 if self.over.is_set():
                     break
-                near = host.places(cell.threads)
+                near = host.places(cell.processors)
                 try:
                     if worker is None:
                         self._log(cell).unlink(missing_ok=True)

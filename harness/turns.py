@@ -151,10 +151,9 @@ def start(competitors: list[Competitor], judge: Judge | None, logs: Path) -> Non
 
     As many at a time as there are processors for, so that build and first-step times are hardly disturbed.
     """
-    threads = competitors[0].launch.cell.threads
-    slots = host.places(threads)
+    slots = host.places(competitors[0].launch.cell.processors)
     slots += slots[:1] * (SIDE_BY_SIDE - len(slots))
-    waiting, running = list(competitors), dict[int, tuple[Competitor, list[int]]]()
+    waiting, running = list(competitors), dict[Competitor, list[int]]()
     while waiting or running:
         while waiting and slots:
             competitor, cpus = waiting.pop(0), slots.pop(0)
@@ -164,17 +163,17 @@ def start(competitors: list[Competitor], judge: Judge | None, logs: Path) -> Non
                 competitor.foreign = gpu.processes(competitor.launch.cell.device)
                 competitor.worker = Worker(competitor.launch, log)
                 competitor.worker.send(competitor.launch.message(cpus))
-                running[competitor.worker.replies] = (competitor, cpus)
+                running[competitor] = cpus
             except WorkerFailed as failure:
                 competitor.fail(failure)
                 slots.append(cpus)
         if not running:
             continue
-        deadline = min(c.worker.deadline for c, _ in running.values() if c.worker)
-        ready, _, _ = select.select(list(running), [], [], max(0.0, deadline - time.monotonic()))
-        late = [fd for fd, (c, _) in running.items() if c.worker and c.worker.deadline <= time.monotonic()]
-        for descriptor in {*ready, *late}:
-            competitor, cpus = running[descriptor]
+        deadline = min(c.worker.deadline for c in running if c.worker)
+        watched = {descriptor: c for c in running if c.worker for descriptor in c.worker.watched}
+        ready, _, _ = select.select(list(watched), [], [], max(0.0, deadline - time.monotonic()))
+        late = [c for c in running if c.worker and c.worker.deadline <= time.monotonic()]
+        for competitor in dict.fromkeys([*(watched[descriptor] for descriptor in ready), *late]):
             assert competitor.worker is not None
             try:
                 message = _stage(competitor, judge)
@@ -184,8 +183,7 @@ def start(competitors: list[Competitor], judge: Judge | None, logs: Path) -> Non
                 competitor.worker.pause()
             except WorkerFailed as failure:
                 competitor.fail(failure)
-            del running[descriptor]
-            slots.append(cpus)
+            slots.append(running.pop(competitor))
 
 
 def take_turns(
@@ -202,7 +200,7 @@ def take_turns(
     ready = sorted((c for c in competitors if c.failure is None), key=lambda c: c.launch.cell.key)
     for competitor in ready:
         if competitor.worker:
-            competitor.worker.move(host.layout(competitor.launch.cell.threads))
+            competitor.worker.move(host.layout(competitor.launch.cell.processors))
     random.Random(seed).shuffle(ready)
     spent, lap = dict.fromkeys(ready, 0.0), 0
     while ready and pace.another(lap, fmean(spent[c] for c in ready)):
@@ -234,7 +232,7 @@ def _turn(competitor: Competitor, pace: Pace, lap: int, place: int, judge: Judge
     settling = worker.ask(_warm_up(cell))
     least = min((seconds for turn in competitor.turns for seconds in turn.seconds), default=0.0)
     n = 1 if lap == 0 else min(most, MOST_STEPS, max(FEWEST_STEPS, math.ceil(pace.turn_seconds / max(least, 1e-6))))
-    cpus = host.layout(cell.threads)
+    cpus = host.layout(cell.processors)
     with gpu.watched(cell.device, competitor.foreign) as told:
         before = conditions.read(cpus, worker.cpu_seconds())
         reply = worker.ask({"do": "steps", "n": n, "read": "loss" if cell.mode == "train" else None})
@@ -354,7 +352,7 @@ def _record(competitor: Competitor, key: tuple[int, int], started: str, begin: f
         number=key[0],
         part=key[1],
         started_at=started,
-        cpus=host.layout(competitor.launch.cell.threads),
+        cpus=host.layout(competitor.launch.cell.processors),
         load_seconds=competitor.built["load_seconds"],
         build_seconds=competitor.built["build_seconds"],
         first_step_seconds=competitor.first_step_seconds,

@@ -100,7 +100,7 @@ def marks(result: Result) -> list[str]:
         found.append("its steps grow slower before they are steady")
     if unsteady := sum(r.shape == "never steady" for r in standing):
         found.append(f"never steady in {unsteady} of {len(standing)} processes")
-    if result.cell.device != "cpu":
+    if result.cell.accelerator != "cpu":
         looks = [turn.machine.gpu.reasons for r in standing for turn in r.turns if turn.machine.gpu]
         if capped := sum(POWER_CAP in reasons for reasons in looks):
             found.append(f"its GPU was at its power cap in {capped} of {len(looks)} turns")
@@ -135,7 +135,7 @@ def energy(result: Result) -> dict[str, Any] | None:
 
     Joules of the turns of rounds that stand, over their steps; the watched time is a little longer than these, and counts in proportion.
     """
-    on_gpu = result.cell.device != "cpu"
+    on_gpu = result.cell.accelerator != "cpu"
     joules, steps, seconds = 0.0, 0, 0.0
     for turn in (turn for r in result.standing for turn in r.turns):
         looked = turn.machine.gpu if on_gpu else turn.machine

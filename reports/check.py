@@ -44,18 +44,16 @@ class Matrix:
 
 
 def make(results: Sequence[Result]) -> Matrix:
-    """The matrix of some results, in their order: framework, variant and precision down, networks across."""
+    """The matrix of some results, in their order: framework, variant, precision and device down, networks across."""
     networks = list(dict.fromkeys(r.cell.workload for r in results))
     by_row: dict[tuple[str, str], dict[str, Result]] = {}
     for r in results:
-        precision = "" if r.cell.precision == "float32" else f", {r.cell.precision}"
-        by_row.setdefault((label(r) + precision, r.cell.mode), {})[r.cell.workload] = r
+        by_row.setdefault((_who(r), r.cell.mode), {})[r.cell.workload] = r
     rows = [(name, [_mark(own[n]) if n in own else None for n in networks]) for (name, _), own in by_row.items()]
     why: dict[tuple[str, str], list[str]] = {}
     for r in results:
         if r.settled():
-            precision = "" if r.cell.precision == "float32" else f", {r.cell.precision}"
-            why.setdefault((label(r) + precision, f"{r.status}: {r.reason}"), []).append(workload_title(r.cell.workload))
+            why.setdefault((_who(r), f"{r.status}: {r.reason}"), []).append(workload_title(r.cell.workload))
     everywhere = [workload_title(name) for name in networks]
     refused = [
         (f"{who}, {'every network' if titles == everywhere else ', '.join(titles)}", reason) for (who, reason), titles in why.items()
@@ -64,6 +62,12 @@ def make(results: Sequence[Result]) -> Matrix:
     without = sum(r.status == "unsupported" for r in results)
     summary = f"{equal} of {len(results)} are proven to be the same work" + (f", {without} are unsupported." if without else ".")
     return Matrix(tuple(map(workload_title, networks)), rows, summary, refused)
+
+
+def _who(result: Result) -> str:
+    """Framework and variant, and what is not usual."""
+    cell = result.cell
+    return ", ".join([label(result), *[cell.precision] * (cell.precision != "float32"), *[cell.device] * (cell.device != "cpu")])
 
 
 def _mark(result: Result) -> Mark:

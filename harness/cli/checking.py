@@ -15,7 +15,7 @@ from harness.cli.output import EXIT_CODES, NOT_ALL_OK, print_json, print_rich
 
 @click.command(epilog=EXIT_CODES)
 @selection
-@click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count.  [default: all physical cores]")
+@click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count of a device.  [default: all physical cores]")
 @click.option("--wait", is_flag=True, help="Wait while another run measures on this machine.")
 @click.option("--full-size", is_flag=True, help="The full-size networks too; minutes.")
 @click.option("--json", "as_json", is_flag=True, help="Print the proofs as JSON.")
@@ -51,8 +51,9 @@ def check(
 
     tiny = planning.suites()["paper"].workloads
     variants = None if not variant_names or "all" in variant_names else variant_names
-    counts = [threads or planning.one_and_all()[-1]]
-    cells = planning.make_cells(workload_names or tiny, framework_names, variants, counts, asked["mode"], precisions=asked["precisions"])
+    counts = [threads or planning.all_cores(asked["devices"])]
+    how = {"mode": asked["mode"], "precisions": asked["precisions"], "devices": asked["devices"]}
+    cells = planning.make_cells(workload_names or tiny, framework_names, variants, counts, **how)
     plan = Plan(cells, 1, pace=Pace(laps=1), timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
     with machine_to_ourselves(asked["wait"], progress.say), progress.watch() as watch, Session(plan, watch) as session:
         watch.expect(PROOF_SECONDS * len(cells))

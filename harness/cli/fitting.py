@@ -8,14 +8,13 @@ from typing import Any
 import click
 
 from harness.cli import progress
-from harness.cli.options import MOST, listed, selection
+from harness.cli.options import MOST, selection
 from harness.cli.output import EXIT_CODES, NOT_ALL_OK, Answer, format_options, give
 
 
 @click.command(epilog=EXIT_CODES)
 @selection
-@click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count.  [default: all physical cores]")
-@click.option("--devices", multiple=True, callback=listed, help="cpu, cuda:0 ...; gpu for all GPUs.  [default: cpu]")
+@click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count of a device.  [default: all physical cores]")
 @click.option("--wait", is_flag=True, help="Wait while another run measures on this machine.")
 @format_options
 def fit(
@@ -47,8 +46,8 @@ def fit(
     if not workload_names:
         raise click.UsageError("-w names what is to fit: stepbench fit -w resnet")
     variants = None if "all" in variant_names else variant_names or ["default"]
-    counts = [threads or planning.one_and_all()[-1]]
-    how = {"mode": asked["mode"], "precisions": asked["precisions"], "devices": devices or ["cpu"]}
+    counts = [threads or planning.all_cores(devices)]
+    how = {"mode": asked["mode"], "precisions": asked["precisions"], "devices": devices}
     cells = planning.make_cells(workload_names, framework_names, variants, counts, **how)
     if not cells:
         raise click.UsageError("no framework asked for has such a variant: see `stepbench list`")

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 @click.option("--suite", default=None, shell_complete=names("suite"), help="tiny, quick or paper (see `stepbench list`).  [default: quick]")
 @click.option("-t", "--threads", multiple=True, callback=counts, help="Thread counts, for example 1,2,4.")
 @click.option(
-    "--devices",
-    "devices",
+    "--scaling",
+    "scalings",
     multiple=True,
     callback=listed,
-    help="cpu, cuda:0, cuda:1 ...; gpu for all GPUs, all for everything.  [default: cpu]",
+    default=["strong"],
+    show_default=True,
+    help="Of several devices together: strong (the mini-batch is shared out), weak (each has a whole one), or both.",
 )
 @click.option(
     "--rounds",
@@ -114,6 +116,7 @@ def _plan(
     variant_names: list[str],
     threads: list[int],
     devices: list[str],
+    scalings: list[str],
     precisions: list[str],
     mode: str,
     batch: int | None,
@@ -141,12 +144,14 @@ def _plan(
         batch,
         oversubscribe,
         precisions,
-        devices or ["cpu"],
+        devices,
+        scalings,
     )
     if not cells:
         raise click.UsageError("no framework asked for has such a variant: see `stepbench list`")
-    chosen_by_hand = workload_names, framework_names, variant_names, threads, devices, rounds, batch
-    as_it_is = not any(chosen_by_hand) and mode == "train" and precisions == ["float32"]
+    chosen_by_hand = workload_names, framework_names, variant_names, threads, rounds, batch
+    usual = mode == "train" and precisions == ["float32"] and devices == ["cpu"]
+    as_it_is = usual and not any(chosen_by_hand)
     plan = Plan(
         cells,
         rounds or (chosen.rounds if suite or as_it_is else GRADED_ROUNDS),

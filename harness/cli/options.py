@@ -173,7 +173,7 @@ def refuse_others_than(why: str, *allowed: str) -> None:
 
 
 def selection(function: Any) -> Any:
-    """What `run` and `check` have in common: which cells, and within what limits."""
+    """What `run`, `check` and `fit` have in common: which cells, and within what limits."""
     for option in reversed(
         (
             click.option("-w", "--workload", "workload_names", multiple=True, callback=workload_names, is_eager=True,
@@ -183,6 +183,8 @@ def selection(function: Any) -> Any:
             click.option("--variant", "variant_names", multiple=True, callback=listed, help="Variant (default, tuned ...), or `all`."),
             click.option("--precision", "precisions", multiple=True, callback=listed, default=["float32"], show_default=True,
                          help="float32, float64, tf32, bfloat16, float16; repeated or with commas."),
+            click.option("--devices", "devices", multiple=True, callback=listed, default=["cpu"], show_default=True,
+                         help="cpu, cuda:0 ...; gpu: all GPUs one by one; all: the CPU, too; cuda:0-3, cpu:0-1: several together."),
             click.option("--mode", type=click.Choice(["train", "infer"]), default="train", show_default=True,
                          help="Training step, or forward pass only."),
             click.option("--timeout", callback=duration, default="10m", show_default=True, help="Longest wait for one answer of a worker."),

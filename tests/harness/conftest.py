@@ -87,9 +87,10 @@ def planned():
     """The plan of a `stepbench run` with some options, all others left out."""
 
     def plan(**asked):
-        lists = ("workload_names", "framework_names", "variant_names", "threads", "devices")
+        lists = ("workload_names", "framework_names", "variant_names", "threads")
         nothing = dict.fromkeys(("suite", "batch", "rounds", "budget", "memory"))
-        usual = {"mode": "train", "precisions": ["float32"], "oversubscribe": False, "seed": 1, "timeout": 9.0, "python_paths": {}}
+        usual = {"mode": "train", "precisions": ["float32"], "devices": ["cpu"], "scalings": ["strong"]}
+        usual |= {"oversubscribe": False, "seed": 1, "timeout": 9.0, "python_paths": {}}
         return _plan(**{**{name: [] for name in lists}, **nothing, **usual, **asked})
 
     return plan
