@@ -58,13 +58,13 @@ class Framework(NamedTuple):
     """By name. `default` is the documented way in an untouched environment, `tuned` the best honest recipe."""
     listed: bool = True
     """False for a module that serves tests: run only when it is named."""
-    process_per_device: bool = False
-    """Several devices are driven by a process each, as torchrun has it: RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell a process
-    which one it is and where they meet, and all are asked the same at the same time. Else one process drives them all."""
+    several_devices: str = ""
+    """How it shares a mini-batch out to several: not at all, "one process" drives them all, or "a process each", as torchrun has it:
+    RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell a process which one it is and where they meet, and all are asked alike."""
 
     def processes(self, cell: "Cell") -> int:
         """How many a cell runs in."""
-        return len(cell.devices) if self.process_per_device else 1
+        return len(cell.devices) if self.several_devices == "a process each" else 1
 
     def on(self, accelerator: str) -> "Framework":
         """The same with the builds for an accelerator only; perhaps none."""

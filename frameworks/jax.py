@@ -46,6 +46,7 @@ framework = Framework(
         ),
         "eager": Variant("operation by operation, no jax.jit", settings={"jit": False}),
     },
+    several_devices="one process",
 )
 
 

@@ -54,7 +54,7 @@ KEYS = {
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     """The network with the given parameters, and its step."""
     if cell.device != "cpu":
-        raise Unsupported("only the CPU so far" if cell.accelerator != "cpu" else "only one device so far")
+        raise Unsupported("only the CPU so far")
     if cell.precision != "float32":
         raise Unsupported("only float32 so far")
     return Network(workload, cell, arrays, framework.variants[cell.variant].settings)

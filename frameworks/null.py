@@ -1,7 +1,8 @@
 """Null: a step that takes a known time, and nothing else. For tests of the harness, and to see how it reports a failure.
 
 The time is filled up after a step of the NumPy reference, so that it passes the proof of equal work like a real member, if
-the network is a small one; on every device, of which it uses nothing. The other variants fail, each in a way that real frameworks do.
+the network is a small one; on every device, of which it uses nothing, and in each of several processes all of it. The other
+variants fail, each in a way that real frameworks do.
 """
 
 import os
@@ -34,6 +35,8 @@ framework = Framework(
         "garbage": Variant("prints garbage on stdout and stderr, and works", settings={"seconds": 0.02, "fault": "garbage"}),
         "babbles": Variant("writes garbage into the harness's pipe", settings={"fault": "babbles"}),
         "hungry": Variant("takes memory until there is none", settings={"fault": "hungry"}),
+        "strays": Variant("updates with half the learning rate in its second process", settings={"seconds": 0.02, "stray": 0.5}),
+        "second": Variant("is killed in the first step of its second process", settings={"seconds": 0.02, "fault": "second"}),
         "jumpy": Variant("takes a different time in every process", settings={"seconds": 0.01, "jump": 8.0}),
         "bimodal": Variant("takes 20 or 28 ms, changing every eighth step", settings={"seconds": 0.02, "course": "bimodal"}),
         "leaks": Variant("takes 2 % longer in each step than in the one before", settings={"seconds": 0.01, "course": "leaks"}),
@@ -43,7 +46,12 @@ framework = Framework(
         ),
     },
     listed=False,
+    several_devices="a process each",
 )
+
+
+RANK = int(os.environ.get("RANK", "0"))
+"""Which of several processes this is."""
 
 
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Null":
@@ -57,6 +65,7 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Null":
 class Null:
     def __init__(self, workload: Workload, cell: Cell, arrays: Arrays, settings: Any) -> None:
         rate = settings.get("rate", 1.0) * workload.learning_rate
+        rate *= settings.get("stray", 1.0) if RANK else 1.0
         self.reference = Reference(workload._replace(learning_rate=rate), arrays, "float32", cell.mode == "train")
         self.seconds = settings.get("seconds", 0.0)
         if settings.get("jump"):
@@ -136,6 +145,7 @@ FAULTS = {
     "garbage": print_garbage,
     "babbles": babble,
     "hungry": take_memory,
+    "second": lambda: os.kill(os.getpid(), signal.SIGKILL) if RANK else None,
     "greedy": take_all_processors,
 }
 

@@ -47,6 +47,7 @@ framework = Framework(
         "eager": Variant("operation by operation, no tf.function", settings={"lstm": "scan", "function": False}),
         "xla": Variant("the default compiled by XLA (jit_compile=True)", settings={"lstm": "scan", "xla": "all"}),
     },
+    several_devices="one process",
 )
 
 

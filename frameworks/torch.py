@@ -49,7 +49,7 @@ framework = Framework(
         ),
         "compile": Variant("torch.compile, as documented", settings={"compile": True}),
     },
-    process_per_device=True,
+    several_devices="a process each",
 )
 
 # What PyTorch calls a parameter or statistic of ours, where it differs.

@@ -154,8 +154,10 @@ def _conditions(competitor: Competitor) -> str:
     late = min(competitor.late_seconds or [turn.late_seconds for turn in turns[1:] or turns])  # the first turn is one step
     if late > max(LATE_LEAST, LATE_SHARE * step):
         return f"clock stopped before the update was done: {late:.2g} s more were waited for after steps of {step:.2g} s"
-    if competitor.launch.cell.accelerator != "cpu":
-        return ""  # the host's threads only feed it, and its driver has some of its own
+    if competitor.launch.cell.accelerator != "cpu":  # the host's threads only feed it, and its driver has some of its own
+        busy = [turn.machine.gpu.busy_share for turn in turns if turn.machine.gpu]
+        idle = len(competitor.launch.cell.devices) > 1 and busy and not any(share is None or share for share in busy)
+        return "one of its GPUs stood still in every turn" if idle else ""
     looked, cpu, ready = (sum(getattr(turn, f"{what}_seconds") for turn in turns) for what in ("looked", "cpu", "ready"))
     communicating = len(competitor.launch.cell.devices) if len(competitor.launch.cell.devices) > 1 else 0
     if step >= READY_STEP and ready / looked > threads + communicating + READY_THREADS:

@@ -155,8 +155,8 @@ def watched(device: str, expected: frozenset[int] = frozenset(), own: int = 1) -
 
 
 def together(each: Sequence[GpuConditions]) -> GpuConditions:
-    """What several GPUs did in the same time: powers, energies, memory, errors and foreign processes added up; clocks and the time they
-    were busy on average; the hottest, and the lowest clock; what held any of them down. What one of them does not tell is None."""
+    """What several GPUs did in the same time: powers, energies, memory, errors and foreign processes added up; clocks on average; the
+    hottest, the lowest clock, the one that was least busy; what held any of them down. What one of them does not tell is None."""
     if len(each) == 1:
         return each[0]
 
@@ -172,7 +172,7 @@ def together(each: Sequence[GpuConditions]) -> GpuConditions:
         sm_hertz_lowest=known("sm_hertz_lowest", min),
         memory_hertz=known("memory_hertz", fmean),
         temperature_celsius=known("temperature_celsius", max),
-        busy_share=known("busy_share", fmean),
+        busy_share=known("busy_share", min),
         memory_bytes=known("memory_bytes", sum),
         reasons=list(dict.fromkeys(reason for one in each for reason in one.reasons)),
         foreign_processes=sum(one.foreign_processes for one in each),

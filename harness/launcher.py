@@ -292,7 +292,7 @@ class _Process:
 
 
 class Worker:
-    """A cell's running worker: one process, or one for each of its devices (`Framework.process_per_device`), which are asked alike."""
+    """A cell's running worker: one process, or one for each of its devices (`Framework.several_devices`), which are asked alike."""
 
     def __init__(self, launch: Launch, log: Path) -> None:
         self.launch, self.log = launch, log
@@ -307,6 +307,11 @@ class Worker:
         except WorkerFailed:
             self.end()
             raise
+
+    @property
+    def pids(self) -> list[int]:
+        """Numbers of its processes."""
+        return [process.process.pid for process in self.processes]
 
     @property
     def watched(self) -> list[int]:
@@ -358,7 +363,7 @@ class Worker:
 
     def cpu_seconds(self) -> float:
         """Processor time used so far by all its threads."""
-        used = [psutil.Process(process.process.pid).cpu_times() for process in self.processes]
+        used = [psutil.Process(pid).cpu_times() for pid in self.pids]
         return float(sum(times.user + times.system for times in used))
 
     def kill(self) -> None:

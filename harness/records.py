@@ -47,7 +47,7 @@ class GpuConditions:
     temperature_celsius: float | None
     """The highest."""
     busy_share: float | None
-    """Of the time, in which some kernel ran."""
+    """Of the time, in which some kernel ran; of several GPUs that of the one that was least busy."""
     memory_bytes: int | None
     """The most that was taken, by all its processes."""
     reasons: list[str]

@@ -61,13 +61,15 @@ class Worker:
         import numpy
 
         import workloads.parameters
-        from frameworks import Cell
+        from frameworks import Cell, Unsupported
 
         framework = import_by_path("frameworks._measured", message["framework_file"])
         workload = import_by_path("workloads._measured", message["workload_file"]).workload
         if workload.tiny is not None and workload.tiny.name == message["cell"]["workload"]:
             workload = workload.tiny
         cell = Cell(**message["cell"])
+        if len(cell.devices) > 1 and not framework.framework.several_devices:
+            raise Unsupported("{} is not told how to share a mini-batch out to several devices".format(framework.framework.title))
         self.built = None  # free what was built before
         self.arrays = workloads.parameters.arrays(workload, cell.mini_batch, cache=message.get("arrays"))
         loaded = self.clock()

@@ -29,7 +29,7 @@ from harness.plan import GRADED_ROUNDS
 from harness.records import Result
 from harness.statistics import Contrast, Estimate
 from reports.cells import ONE_ROUND, marks
-from reports.choose import Candidate, Choice, command, titles, work
+from reports.choose import Candidate, Choice, command, on, titles, work
 from reports.compare import in_words, interval
 from reports.contests import told, trusted
 from reports.naming import at, ends, joined, percent, runs_on, seconds, span, times, timing, workload_title
@@ -52,6 +52,7 @@ def settling(choice: Choice) -> str:
     each = [_round_seconds(r) for c in measured for r in c.results]
     more = ["-f", ",".join(kinds), "--variant", ",".join(variants)]
     more += ["--precision", cell.precision] if cell.precision != "float32" else []
+    more += on(cell.device)
     usual = workloads.discover().get(cell.workload)
     more += ["--batch", str(cell.mini_batch)] if len(names) == 1 and usual and usual.mini_batch != cell.mini_batch else []
     told = command(names, cell.threads, cell.mode, *more, "--rounds", str(rounds))

@@ -16,6 +16,7 @@ from harness.comparison import Comparison
 from harness.gpu import POWER_CAP
 from harness.records import GpuConditions, Result, plain
 from reports.contests import against, trusted
+from reports.devices import Scaling, scalings
 from reports.naming import workload_title
 from workloads import cost, files
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 ONE_ROUND = "one round: no interval"
 
 
-def cell_object(result: Result, compared: tuple[Cell, Comparison] | None = None) -> dict[str, Any]:
+def cell_object(result: Result, compared: tuple[Cell, Comparison] | None = None, scaling: Scaling | None = None) -> dict[str, Any]:
     """A result for machines, and what it is compared with. Seconds, bytes, FLOP; None where a thing was not measured or cannot be
     trusted."""
     cell, rounds = result.cell, result.rounds
@@ -48,6 +49,7 @@ def cell_object(result: Result, compared: tuple[Cell, Comparison] | None = None)
         "limit": limit(result) if found else None,
         "energy": energy(result) if found else None,
         "against_fastest": comparison(*compared) if compared else None,
+        "scaling": scaling.to_json() if scaling else None,
         "peak_memory_bytes": max((r.peak_memory_bytes for r in rounds), default=None),
         "peak_device_bytes": max((r.peak_device_bytes for r in rounds if r.peak_device_bytes is not None), default=None),
         "build_seconds": median(r.build_seconds for r in rounds) if rounds else None,
@@ -236,8 +238,8 @@ def versions(result: Result) -> dict[str, str]:
 
 def objects(results: Sequence[Result]) -> list[dict[str, Any]]:
     """All cells of a run."""
-    compared = against(results)
-    return [cell_object(result, compared.get(result.cell)) for result in results]
+    compared, several = against(results), scalings(results)
+    return [cell_object(result, compared.get(result.cell), several.get(result.cell)) for result in results]
 
 
 NESTED = {
@@ -246,6 +248,18 @@ NESTED = {
     "spread": ("within_process", "between_processes"),
     "limit": ("share", "binds", "flops_per_second", "bytes_per_second"),
     "energy": ("joules_per_step", "joules_per_sample", "watts", "of"),
+    "scaling": (
+        "devices",
+        "kind",
+        "against",
+        "speedup",
+        "low",
+        "high",
+        "efficiency",
+        "communication_share",
+        "communication_low",
+        "communication_high",
+    ),
     "equal_work": ("error", "where", "share_of_bound"),
 }
 """Keys of a cell's objects, which become columns."""
@@ -262,7 +276,7 @@ def to_frame(results: Sequence[Result]) -> "pandas.DataFrame":
         proven = found.pop("equal_work") or {}
         checks = {f"equal_work.{size}": proven.get(size) for size in ("tiny", "full_size")}
         found["shapes"] = "; ".join(f"{count} {shape}" for shape, count in found["shapes"].items())
-        nested = {name: found.pop(name) for name in ("seconds_per_step", "spread", "limit", "energy", "against_fastest")}
+        nested = {name: found.pop(name) for name in ("seconds_per_step", "spread", "limit", "energy", "scaling", "against_fastest")}
         for name, values in {**nested, **checks}.items():
             found |= {f"{name}.{key}": (values or {}).get(key) for key in NESTED[name.partition(".")[0]]}
         rows.append(found)

@@ -148,9 +148,12 @@ def soonest(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda c: (c.start_seconds, c.step_seconds))
 
 
-def choose(results: Sequence[Result], like: str, threads: int | None = None, mode: str = "train", machine: str = "") -> Choice:
-    """Who is fastest in workloads like this one, at a thread count (the largest by default). Raises Refused where nothing was measured."""
-    cells, left_out = _contests(results, like, threads, mode)
+def choose(
+    results: Sequence[Result], like: str, threads: int | None = None, mode: str = "train", machine: str = "", device: str | None = None
+) -> Choice:
+    """Who is fastest in workloads like this one, on a device (the CPU by default, if it was measured) at a thread count (the largest by
+    default). Raises Refused where nothing was measured."""
+    cells, left_out = _contests(results, like, threads, mode, device)
     everyone = dict.fromkeys((r.cell.framework, r.cell.variant) for r in results if r.cell.contest in cells)
     by_cell = {r.cell: r for r in results}
     ranked: list[Candidate] = []
@@ -174,10 +177,17 @@ def _reason(result: Result | None, title: str) -> str:
     return ": ".join(filter(None, (title, "not in the run" if result is None else why(result))))
 
 
-def _contests(results: Sequence[Result], like: str, threads: int | None, mode: str) -> tuple[tuple[Cell, ...], list[str]]:
-    """Of each workload the contest at a thread count, in float32 if it was measured; and which have none."""
+def _contests(
+    results: Sequence[Result], like: str, threads: int | None, mode: str, device: str | None
+) -> tuple[tuple[Cell, ...], list[str]]:
+    """Of each workload the contest on a device at a thread count, in float32 if it was measured; and which have none."""
     wanted = alike(like, list(dict.fromkeys(r.cell.workload for r in results)))
     own = [r.cell for r in results if r.cell.workload in wanted and r.cell.mode == mode]
+    there = list(dict.fromkeys(cell.device for cell in own))
+    if device is not None and own and device not in there:
+        raise Refused(f"nothing like {like} was measured on {device!r} in the run, but on {joined(there)}")
+    device = device or ("cpu" if "cpu" in there or not there else there[0])
+    own = [cell for cell in own if cell.device == device]
     counts = [{cell.threads for cell in own if cell.workload == name} for name in dict.fromkeys(cell.workload for cell in own)]
     if threads is None and counts:
         threads = max(set.intersection(*counts) or set.union(*counts))
@@ -194,9 +204,8 @@ def _contests(results: Sequence[Result], like: str, threads: int | None, mode: s
         with_ = (f" with {thread_count(threads)}" if threads else "") + (" for inference" if mode == "infer" else "")
         other = any(r.cell.workload in wanted and r.cell.mode != mode for r in results)
         hint = f"{'--infer asks' if mode == 'train' else 'without --infer you ask'} for what it holds; " if other else ""
-        raise Refused(
-            f"nothing like {like}{with_} in the run, which holds {has or 'nothing'}: {hint}`{command(asked, threads, mode)}` measures it"
-        )
+        measures = command(asked, threads, mode, *on(device))
+        raise Refused(f"nothing like {like}{with_} in the run, which holds {has or 'nothing'}: {hint}`{measures}` measures it")
     return tuple(found[name] for name in wanted if name in found), [name for name in wanted if name not in found]
 
 
@@ -276,6 +285,11 @@ def command(names: Sequence[str], threads: int | None, mode: str, *more: str) ->
     """One that measures these."""
     count, kind_of = ["-t", str(threads)] if threads else [], ["--mode", "infer"] if mode == "infer" else []
     return shlex.join(["stepbench", "run", "-w", ",".join(names), *count, *kind_of, *more])
+
+
+def on(device: str) -> list[str]:
+    """What names it to a command, where it is not the usual one."""
+    return [] if device == "cpu" else ["--devices", device]
 
 
 def work(cell: Cell) -> str:

@@ -68,13 +68,22 @@ def thread_count(threads: int) -> str:
 
 
 def runs_on(cell: Cell) -> str:
-    """Where it runs: a thread count, or a GPU."""
-    return thread_count(cell.threads) if cell.device == "cpu" else cell.device
+    """Where it runs: a thread count, a GPU, or several devices."""
+    if cell.accelerator != "cpu":
+        return cell.device if len(cell.devices) == 1 else f"{len(cell.devices)} GPUs ({cell.device})"
+    return thread_count(cell.threads) if len(cell.devices) == 1 else f"{len(cell.devices)} CPU devices of {thread_count(cell.threads)}"
 
 
 def at(cell: Cell) -> str:
     """The same within a sentence."""
     return f"with {runs_on(cell)}" if cell.device == "cpu" else f"on {runs_on(cell)}"
+
+
+def heading(cell: Cell) -> tuple[str, str]:
+    """Of its column: the platform, and the place there."""
+    if cell.accelerator != "cpu":
+        return "GPU", cell.device
+    return "CPU", thread_count(cell.threads) if cell.device == "cpu" else f"{len(cell.devices)} x {thread_count(cell.threads)}"
 
 
 def percent(share: float | None) -> str:

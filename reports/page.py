@@ -35,6 +35,7 @@ VIEWS = {
 TITLES = {
     "ranking": "Which framework is fastest",
     "scaling": "What more threads bring",
+    "devices": "What more devices bring",
     "roofline": "How near the machine's limit",
     "tuning": "What tuning brings",
     "memory": "Memory",

@@ -4,7 +4,7 @@ The best of a row is bold; what ties with it is marked, since a difference that 
 measured is a dash with a footnote.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ import frameworks
 from frameworks import Cell
 from harness.comparison import MARGIN, Verdict
 from harness.records import Result
+from reports import devices
 from reports.cells import ONE_ROUND, limit, marks
 from reports.contests import Contest, along, contests, told, trusted
-from reports.naming import describe, label, machine_name, percent, runs_on, span, thread_count, timing, workload_title
+from reports.devices import Scaling, scalings, short
+from reports.naming import describe, heading, label, machine_name, percent, runs_on, span, timing, workload_title
 from reports.published import Figure, Published
 from reports.sheet import Column, Place, Sheet
 
@@ -39,6 +41,8 @@ class Entry:
     """What was measured; None of a published figure, and of what was not in the run."""
     mini_batch: int | None = None
     """Samples; None where it is not known."""
+    gain: str = ""
+    """Of several devices: what they gain over one."""
 
 
 HOLE = Entry("", "", False, None, ())
@@ -61,11 +65,14 @@ class Table:
     """Where it was measured, and what that machine can see."""
     sources: tuple[str, ...] = ()
     """Who published what was not measured here."""
+    scalings: tuple[Scaling, ...] = ()
+    """What several devices gain over one."""
 
     @property
     def verdicts(self) -> list[str]:
-        """Who is fastest at each workload and thread count, by the rounds that both took part in; what has not been shown is said."""
-        return [in_words(contest) for contest in self.contests]
+        """Who is fastest at each workload and thread count, by the rounds that both took part in, and what several devices gain; what has
+        not been shown is said."""
+        return [in_words(contest) for contest in self.contests] + [devices.in_words(found) for found in self.scalings]
 
 
 def share(result: Result) -> str:
@@ -111,8 +118,10 @@ def make(results: Sequence[Result], machine: str = "", published: Sequence[Publi
     published: the rows of a workload stand together."""
     notes = Footnotes()
     places = list(dict.fromkeys((r.cell.device, r.cell.threads) for r in results))
-    columns = [Column(thread_count(threads), "CPU") if device == "cpu" else Column(device, "GPU") for device, threads in places]
-    rows = _measured(results, places, notes)
+    headings_ = [heading(Cell("", "", device=device, threads=threads)) for device, threads in places]
+    columns = [Column(text, platform) for platform, text in headings_]
+    several = scalings(results)
+    rows = _measured(results, places, notes, several)
     sources = []
     for theirs in published:
         headings = list(dict.fromkeys(f.place for f in theirs.figures))
@@ -130,10 +139,13 @@ def make(results: Sequence[Result], machine: str = "", published: Sequence[Publi
             notes.append(describe(found_module.framework, variant))
     modes = {r.cell.mode for r in results} | {f.mode for theirs in published for f in theirs.figures}
     title = "Seconds per mini-batch" + (", inference" if modes == {"infer"} else ", training" if modes == {"train"} else "")
-    return Table(title, tuple(columns), rows, notes, contests(results), worst(results), machine, tuple(sources))
+    found = contests(results)
+    return Table(title, tuple(columns), rows, notes, found, worst(results), machine, tuple(sources), tuple(several.values()))
 
 
-def _measured(results: Sequence[Result], places: Sequence[tuple[str, int]], notes: Footnotes) -> list[tuple[str, str, list[Entry]]]:
+def _measured(
+    results: Sequence[Result], places: Sequence[tuple[str, int]], notes: Footnotes, several: Mapping[Cell, Scaling]
+) -> list[tuple[str, str, list[Entry]]]:
     by_row: dict[Cell, dict[tuple[str, int], Result]] = {}
     for r in results:
         by_row.setdefault(r.cell._replace(device="", threads=0), {})[r.cell.device, r.cell.threads] = r
@@ -157,8 +169,9 @@ def _measured(results: Sequence[Result], places: Sequence[tuple[str, int]], note
                 shown = timing(found)
                 marked = tuple(notes.number(mark) for mark in marks(result) if mark != ONE_ROUND)  # the legend says that
                 verdict = verdict_of.get(result.cell)
+                gain = short(several[result.cell]) if result.cell in several else ""
                 entries.append(
-                    Entry(shown, share(result), result.cell in best, verdict, marked, found.estimate, result, result.cell.mini_batch)
+                    Entry(shown, share(result), result.cell in best, verdict, marked, found.estimate, result, result.cell.mini_batch, gain)
                 )
         what = _what(cell.precision, cell.mode, cell.mini_batch, *differ[cell.workload])
         rows.append((workload_title(cell.workload) + what, label(next(iter(own.values()))), entries))
@@ -252,11 +265,13 @@ def legend(table: Table) -> str:
             "without ±: one round",
             "% mul, % mem: of the fastest that this machine's matrix product, or memory, allows",
         ]
+        signs += ["x of 1: so many times the samples a second of one device"] if table.scalings else []
     return "; ".join(signs)
 
 
 def _place(entry: Entry) -> Place:
-    return Place(entry.number, entry.value, entry.best, SIGNS.get(entry.verdict, ""), entry.share, entry.notes)
+    more = ", ".join(filter(None, (entry.share, entry.gain)))
+    return Place(entry.number, entry.value, entry.best, SIGNS.get(entry.verdict, ""), more, entry.notes)
 
 
 def sheet(table: Table) -> Sheet:

@@ -107,11 +107,21 @@ def _source(location: str | None, typed: str, known: dict[tuple[str, int], Sourc
 @click.command(epilog=CHOOSE_EXIT_CODES)
 @click.option("--like", required=True, shell_complete=names("workload"), help="A workload, or a kind of network: fcn, cnn or lstm.")
 @click.option("-t", "--threads", type=click.IntRange(1, MOST), help="Thread count.  [default: the largest that was measured]")
+@click.option("--device", metavar="DEVICE", help="cpu, cuda:0 ...  [default: cpu, if it was measured]")
 @click.option("--infer", is_flag=True, help="For inference.  [default: for training]")
 @run_option
 @format_options
 @store_option
-def choose(like: str, threads: int | None, infer: bool, number: int | None, style: str, output: str | None, location: str | None) -> None:
+def choose(
+    like: str,
+    threads: int | None,
+    device: str | None,
+    infer: bool,
+    number: int | None,
+    style: str,
+    output: str | None,
+    location: str | None,
+) -> None:
     """Which framework for networks like this one? A ranking with its reasons.
 
     Every framework's variants stand by themselves. Nobody has a lower place than the first unless it is shown to be slower. Beside it:
@@ -128,7 +138,7 @@ def choose(like: str, threads: int | None, infer: bool, number: int | None, styl
 
     found = stored(location, number)
     try:
-        choice = choosing.choose(found.results, like, threads, "infer" if infer else "train", found.machine)
+        choice = choosing.choose(found.results, like, threads, "infer" if infer else "train", found.machine, device)
     except Refused as problem:
         raise click.UsageError(str(problem)) from None
     give(Answer(lambda: advice.sheets(choice), lambda: advice.objects(choice), lambda: advice.to_frame(choice)), style, output)

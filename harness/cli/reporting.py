@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.records import Result
     from reports.published import Published
 
-KINDS = ("ranking", "scaling", "roofline", "tuning", "memory", "start", "steps")
+KINDS = ("ranking", "scaling", "devices", "roofline", "tuning", "memory", "start", "steps")
 """Pictures, as reports.plots.KINDS has them: completion waits for no import."""
 
 MOST_DRAWN = 1000
@@ -93,6 +93,7 @@ def plot(kind: str, cell: str | None, output: str, number: int | None, location:
     \b
     ranking     seconds per mini-batch, with intervals
     scaling     speed-up and efficiency against threads, the knee marked
+    devices     the same against the number of devices that share a mini-batch
     roofline    how near the machine's limit, and what binds there
     tuning      how many times as fast variants are as the default
     memory      the largest resident set

@@ -6,15 +6,16 @@ Both `draw` and `alt` raise ValueError, with one line on what is missing, where 
 
 from types import ModuleType
 
-from reports.plots import memory, ranking, roofline, scaling, start, steps, tuning
+from reports.plots import devices, memory, ranking, roofline, scaling, start, steps, tuning
 from reports.plots.inline import svg
 from reports.plots.style import colour
 
-__all__ = ["KINDS", "colour", "memory", "ranking", "roofline", "scaling", "start", "steps", "svg", "tuning"]
+__all__ = ["KINDS", "colour", "devices", "memory", "ranking", "roofline", "scaling", "start", "steps", "svg", "tuning"]
 
 KINDS: dict[str, ModuleType] = {
     "ranking": ranking,
     "scaling": scaling,
+    "devices": devices,
     "roofline": roofline,
     "tuning": tuning,
     "memory": memory,

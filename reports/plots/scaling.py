@@ -27,25 +27,26 @@ BESIDE = 0.2
 
 @dataclass(frozen=True)
 class Line:
-    """A cell at several thread counts."""
+    """A cell with several counts of threads, or of devices."""
 
     name: str
     manner: tuple[str, ...]
     cell: Cell
-    """At the fewest threads."""
-    threads: list[int]
+    """With the fewest."""
+    counts: list[int]
+    """Of threads, or of devices."""
     speedups: list[Estimate]
     """How many times as fast as with the fewest; that one itself is 1, without an interval."""
 
     @property
     def shares(self) -> list[float]:
-        """What of a speed-up is efficiency, at each thread count."""
-        return [self.threads[0] / t for t in self.threads]
+        """What of a speed-up is efficiency, at each count."""
+        return [self.counts[0] / count for count in self.counts]
 
     @property
     def knee(self) -> int | None:
-        """In threads; None where none is shown."""
-        return knee(self.threads, self.speedups)
+        """At which count; None where none is shown."""
+        return knee(self.counts, self.speedups)
 
 
 def knee(threads: Sequence[int], speedups: Sequence[Estimate]) -> int | None:
@@ -61,21 +62,25 @@ def knee(threads: Sequence[int], speedups: Sequence[Estimate]) -> int | None:
     return None
 
 
-@drawing()
 def draw(results: Sequence[Result]) -> Any:
     """A matplotlib figure. Raises ValueError where no cell has numbers at several thread counts."""
-    found = lines(results)
+    return picture(lines(results), "thread")
+
+
+@drawing()
+def picture(found: Sequence[Line], unit: str) -> Any:
+    """Of lines against a count of some units."""
     workloads = list(dict.fromkeys(line.cell.workload for line in found))
     style_of, fill_of = (dealt(kinds, [line.manner for line in found]) for kinds in (LINES, FILLS))
     marker_of = dealt(MARKERS, [line.cell.framework for line in found])
     place_of = {name: i for i, name in enumerate(dict.fromkeys(line.name for line in found))}
     figure, by_workload = panels([plain(workload_title(name), 30) for name in workloads], 3.3, [2.6, 1.5])
-    counts = sorted({t for line in found for t in line.threads})
+    counts = sorted({t for line in found for t in line.counts})
     beside = min(many / few for few, many in pairwise(counts)) ** (BESIDE / max(6, len(place_of)))
     keys = {}
     for workload, axes in zip(workloads, by_workload, strict=True):
         own = [line for line in found if line.cell.workload == workload]
-        _scales(own, *axes)
+        _scales(own, found, *axes)
         for line in own:
             look = {"color": colour(line.cell.framework), "linestyle": style_of[line.manner], "linewidth": 1.2}
             look |= {"marker": marker_of[line.cell.framework], "fillstyle": fill_of[line.manner], "markersize": 4.5}
@@ -83,40 +88,40 @@ def draw(results: Sequence[Result]) -> Any:
             _draw(line, beside ** (place_of[line.name] - (len(place_of) - 1) / 2), look, *axes)
     rest = [key("ideal", linestyle="--", linewidth=1)]
     if any(line.knee is not None for line in found):
-        knees = "knee: from here on an added thread is shown to do less than half of one's work"
+        knees = f"knee: from here on an added {unit} is shown to do less than half of one's work"
         rest.append(key(knees, marker="o", fillstyle="none", markersize=9))
     legend(figure, [*keys.values(), *rest])
     for block in by_workload[:: columns(len(by_workload))]:
         block[0].set_ylabel("speed-up")
         block[1].set_ylabel("efficiency")
-    figure.supxlabel("threads", fontsize="medium")
+    figure.supxlabel(f"{unit}s", fontsize="medium")
     return figure
 
 
 def _draw(line: Line, beside: float, look: dict[str, Any], upper: Any, lower: Any) -> None:
     """A line in both panels, with its intervals, each place times `beside`; the knee in the upper one."""
-    places = [t * beside for t in line.threads]
+    places = [t * beside for t in line.counts]
     for ax, shares in ((upper, [1.0] * len(places)), (lower, line.shares)):
         ax.plot(places, [share * s.estimate for share, s in zip(shares, line.speedups, strict=True)], label=line.name, **look)
         for place, share, s in zip(places, shares, line.speedups, strict=True):
             if s.low is not None and s.high is not None:
                 ax.plot([place, place], [share * s.low, share * s.high], color=look["color"], linewidth=1, alpha=0.6)
     if line.knee is not None:
-        at = line.threads.index(line.knee)
+        at = line.counts.index(line.knee)
         upper.plot(places[at], line.speedups[at].estimate, "o", color=look["color"], fillstyle="none", markersize=9, markeredgewidth=0.8)
 
 
-def _scales(own: Sequence[Line], upper: Any, lower: Any) -> None:
-    """Of a workload's panels: logarithms to base 2, and what would be ideal."""
+def _scales(own: Sequence[Line], all_: Sequence[Line], upper: Any, lower: Any) -> None:
+    """Of a workload's panels: logarithms to base 2, and what would be ideal; heights are those of all workloads."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
-    counts = sorted({t for line in own for t in line.threads})
+    counts = sorted({t for line in own for t in line.counts})
     ticks = counts[:1]
     for t in counts[1:]:
         if t / ticks[-1] > (counts[-1] / counts[0]) ** 0.07:  # further apart than their texts are wide
             ticks.append(t)
-    speedups = [s.estimate for line in own for s in line.speedups]
-    efficiencies = [share * s.estimate for line in own for share, s in zip(line.shares, line.speedups, strict=True)]
+    speedups = [s.estimate for line in all_ for s in line.speedups]
+    efficiencies = [share * s.estimate for line in all_ for share, s in zip(line.shares, line.speedups, strict=True)]
     for ax in (upper, lower):
         ax.set_xscale("log", base=2)
         ax.set_xlim(counts[0] / 2**0.4, counts[-1] * 2**0.4)
@@ -124,11 +129,13 @@ def _scales(own: Sequence[Line], upper: Any, lower: Any) -> None:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.grid(axis="x", visible=False)
-    for few in {line.threads[0] for line in own}:
+    for few in {line.counts[0] for line in own}:
         upper.plot([few, counts[-1]], [1, counts[-1] / few], "--", color=INK, linewidth=1, zorder=1)
     lower.axhline(1, linestyle="--", color=INK, linewidth=1, zorder=1)
     upper.set_yscale("log", base=2)
-    upper.set_ylim(0.85 * min(speedups), 1.2 * max(counts[-1] / counts[0], *speedups))  # of few rounds, an interval goes on
+    upper.set_ylim(
+        0.85 * min(speedups), 1.2 * max(*(line.counts[-1] / line.counts[0] for line in all_), *speedups)
+    )  # of few rounds, an interval goes on
     upper.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if upper.get_ylim()[1] < 4:  # powers of two alone would be two
         upper.yaxis.set_major_locator(FixedLocator([0.25 * i for i in range(1, 16)]))
@@ -139,20 +146,25 @@ def _scales(own: Sequence[Line], upper: Any, lower: Any) -> None:
 
 def alt(results: Sequence[Result]) -> str:
     """The best and the worst speed-up, and how many threads are worth it. Raises ValueError where no cell has several thread counts."""
-    found = sorted(lines(results), key=lambda line: line.speedups[-1].estimate)
+    return in_words(lines(results), "thread")
+
+
+def in_words(lines_: Sequence[Line], unit: str) -> str:
+    """The best and the worst speed-up of some lines, and how many units are worth it."""
+    found = sorted(lines_, key=lambda line: line.speedups[-1].estimate)
     knees = sorted(line.knee for line in found if line.knee is not None)
 
     def words(line: Line) -> str:
         last = line.speedups[-1]
         interval = f", {last.low:.3g} to {last.high:.3g}" if last.low is not None else ""
         who = f"{line.name}, {plain(workload_title(line.cell.workload))}{interval}"
-        return f"{last.estimate:.3g} times as fast with {line.threads[-1]} threads as with {line.threads[0]} ({who})"
+        return f"{last.estimate:.3g} times as fast with {line.counts[-1]} {unit}s as with {line.counts[0]} ({who})"
 
-    return f"Speed-up against threads of {cells(len(found))}: {between(words(found[0]), words(found[-1]))}." + (
-        f" For {len(knees)} of them an added thread is shown to do less than half of one's work"
+    return f"Speed-up against {unit}s of {cells(len(found))}: {between(words(found[0]), words(found[-1]))}." + (
+        f" For {len(knees)} of them an added {unit} is shown to do less than half of one's work"
         f" ({between(f'{knees[0]} on', f'{knees[-1]} on')})."
         if knees
-        else " For none of them an added thread is shown to do less than half of one's work."
+        else f" For none of them an added {unit} is shown to do less than half of one's work."
     )
 
 

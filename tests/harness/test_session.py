@@ -139,7 +139,7 @@ def test_what_a_killed_worker_leaves_goes_with_the_session(session):
     session.prepare()
     worker = Worker(session._launch(CELLS[0]), session.logs / "log")
     try:
-        variables = Path(f"/proc/{worker.process.pid}/environ").read_bytes().split(b"\0")
+        variables = Path(f"/proc/{worker.pids[0]}/environ").read_bytes().split(b"\0")
     finally:
         worker.end()
     assert b"TMPDIR=" + os.fsencode(session.logs) in variables

@@ -73,7 +73,7 @@ def test_a_waiting_worker_uses_no_processor(tmp_path):
         before, begin = waiting.worker.cpu_seconds(), time.monotonic()
         take_turns([working], Pace(laps=10, seconds=0, turn_seconds=0.1), "seed")
         assert waiting.worker.cpu_seconds() - before < 0.01 * (time.monotonic() - begin)
-        assert psutil.Process(waiting.worker.process.pid).status() == psutil.STATUS_STOPPED
+        assert psutil.Process(waiting.worker.pids[0]).status() == psutil.STATUS_STOPPED
         assert working.worker.cpu_seconds() > 0.25  # it did work: 10 turns of 100 ms, whatever neighbours took
     finally:
         for competitor in competitors:
@@ -127,7 +127,7 @@ def test_affinity_and_threads_are_set_before_the_framework_loads(tmp_path):
     worker = Worker(null(), tmp_path / "log")
     try:
         worker.ask(worker.launch.message(host.layout(1)))
-        process = psutil.Process(worker.process.pid)
+        process = psutil.Process(worker.pids[0])
         assert process.cpu_affinity() == host.layout(1)
         assert process.environ()["OMP_NUM_THREADS"] == "1"
     finally:
@@ -140,7 +140,7 @@ def test_what_a_user_exports_does_not_reach_a_worker(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     worker = Worker(null(), tmp_path / "log")
     try:
-        environ = psutil.Process(worker.process.pid).environ()
+        environ = psutil.Process(worker.pids[0]).environ()
         assert "MKL_DEBUG_CPU_TYPE" not in environ
         assert "PYTHONPATH" not in environ
     finally:
@@ -156,7 +156,7 @@ def test_a_worker_that_hangs_is_given_up_and_killed(tmp_path):
         worker.ask({"do": "steps", "n": 1, "read": "loss"})
     assert 1.9 < time.monotonic() - begin < 4
     worker.end()
-    assert not psutil.pid_exists(worker.process.pid)
+    assert not psutil.pid_exists(worker.pids[0])
 
 
 def test_a_worker_killed_from_outside_during_its_turn(tmp_path):
@@ -164,7 +164,7 @@ def test_a_worker_killed_from_outside_during_its_turn(tmp_path):
     worker = Worker(null("hangs"), tmp_path / "log")
     worker.ask(worker.launch.message([]))
     worker.send({"do": "steps", "n": 1, "read": "loss"})
-    os.kill(worker.process.pid, signal.SIGKILL)
+    os.kill(worker.pids[0], signal.SIGKILL)
     with pytest.raises(WorkerFailed, match="crashed: ended by signal SIGKILL"):
         worker.receive()
     worker.end()
@@ -182,7 +182,7 @@ from test_turns import Worker, null
 worker = Worker(null(), Path({str(tmp_path / "log")!r}))
 worker.ask(worker.launch.message([]))
 worker.pause()
-print(worker.process.pid, flush=True)
+print(worker.pids[0], flush=True)
 time.sleep(60)
 """
     harness = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -77,7 +77,15 @@ BAD = [
 
 def use(kind, results):
     """What a picture can draw of these."""
+    if kind == "devices":
+        results = [several(r) if isinstance(r, Result) else r for r in results]
     return results[:1] if kind == "steps" else results
+
+
+def several(found):
+    """The same on so many CPU devices as it has threads."""
+    cell, numbers = found.cell, map(str, range(found.cell.threads))
+    return found.but(cell=cell._replace(device="cpu" if cell.threads == 1 else f"cpu:{'+'.join(numbers)}", threads=1))
 
 
 def marks(ax):
@@ -95,7 +103,7 @@ def rows(ax):
 
 def test_kinds():
     """Each has its line of help, and its functions."""
-    assert list(plots.KINDS) == list(KINDS) == ["ranking", "scaling", "roofline", "tuning", "memory", "start", "steps"]
+    assert list(plots.KINDS) == list(KINDS) == ["ranking", "scaling", "devices", "roofline", "tuning", "memory", "start", "steps"]
     for module in plots.KINDS.values():
         assert "\n" not in module.ABOUT
         assert callable(module.draw)
