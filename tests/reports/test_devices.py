@@ -96,7 +96,8 @@ def test_json():
     """As the schema has it."""
     schema = json.loads((Path(reports.__file__).parent / "cell.schema.json").read_text())
     found = objects([ONE, TWO, WIDE])
-    jsonschema.validate(found, schema)
+    for one in found:
+        jsonschema.validate(one, schema)
     assert found[0]["scaling"] is None
     assert found[1]["scaling"]["kind"] == "strong"
     assert found[2]["scaling"]["communication_share"] == pytest.approx(0.2)
