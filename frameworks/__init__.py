@@ -28,6 +28,8 @@ class Variant(NamedTuple):
     """Variables set before the worker starts."""
     settings: Dict[str, Any] = {}
     """What `build` reads."""
+    accelerator: str = ""
+    """The only one that it is for: "cpu" or "cuda". Empty: for any."""
 
 
 class Build(NamedTuple):

@@ -47,7 +47,17 @@ framework = Framework(
             environment=ALLOCATOR,
             settings={"channels_last": True, "time_major": True, "in_place": True, "graph": True},
         ),
-        "compile": Variant("torch.compile, as documented", settings={"compile": True}),
+        "compile": Variant("torch.compile, as documented", settings={"compile": {}}),
+        "reduce-overhead": Variant(
+            "torch.compile in the mode that puts a GPU's kernels into CUDA graphs",
+            settings={"compile": {"mode": "reduce-overhead"}},
+            accelerator="cuda",
+        ),
+        "max-autotune": Variant(
+            "torch.compile in the mode that tries a GPU's kernels and keeps the fastest, in CUDA graphs",
+            settings={"compile": {"mode": "max-autotune"}},
+            accelerator="cuda",
+        ),
     },
     several_devices="a process each",
 )
@@ -80,7 +90,7 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
 
         if not torch.ops.mkldnn._is_mkldnn_fp16_supported():
             raise Unsupported("PyTorch has no LSTM in float16 for this processor")
-    if settings.get("compile") and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
+    if "compile" in settings and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++"))):
         raise Unsupported("torch.compile needs a C++ compiler, and none (CXX, g++, clang++) was found")
     return Network(workload, cell, arrays, settings)
 
@@ -131,7 +141,8 @@ class Network:
         if self.ranks > 1 and self.training:
             only = [torch.device(self.device)] if self.cuda else None
             self.forward = torch.nn.parallel.DistributedDataParallel(self.model, only, **settings.get("parallel", {}))
-        self.forward = torch.compile(self.forward) if settings.get("compile") else self.forward
+        if "compile" in settings:
+            self.forward = torch.compile(self.forward, **settings["compile"])
         if not self.training:
             self.run: Any = torch.inference_mode()(self.infer)
         else:

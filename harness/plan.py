@@ -170,9 +170,8 @@ def make_cells(
     everyone = [name for name, module in modules.items() if module.framework.listed]
     chosen_workloads = choose(workload_names, known, "workload")
     chosen_frameworks = choose(framework_names, modules, "framework") or everyone
-    variants = {name: list(modules[name].framework.variants) for name in chosen_frameworks}
     if variant_names is not None:
-        choose(variant_names, {v for found in variants.values() for v in found}, "variant")
+        choose(variant_names, {v for name in chosen_frameworks for v in modules[name].framework.variants}, "variant")
     limit = len(host.available())
     for threads in thread_counts:
         if threads < 1:
@@ -189,9 +188,11 @@ def make_cells(
         for device in chosen_devices(devices)
         for threads in _threads(device, thread_counts, math.inf if oversubscribe else limit)
         for framework in chosen_frameworks
-        for variant in variants[framework]
-        if variant_names is None or variant in variant_names
+        for variant, how in modules[framework].framework.variants.items()
+        if (variant_names is None or variant in variant_names) and how.accelerator in ("", frameworks.accelerator(device))
     )
+    if not cells:
+        raise BadRequest("no framework asked for has such a variant on these devices: see `stepbench list`")
     for cell in cells:
         several = len(cell.devices)
         if cell.mini_batch % several:

@@ -19,6 +19,7 @@ from harness.cli.measuring import run
 from harness.cli.output import BAD_INPUT, EXIT_CODES, INTERRUPTED
 from harness.cli.reporting import import_published, plot, report, show, show_table
 from harness.cli.reproducing import reproduce
+from harness.cli.selftesting import selftest
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}, epilog=EXIT_CODES)
@@ -51,6 +52,7 @@ for command in (
     check,
     fit,
     calibrate,
+    selftest,
     list_all,
     show_host,
     env,

@@ -49,8 +49,6 @@ def fit(
     counts = [threads or planning.all_cores(devices)]
     how = {"mode": asked["mode"], "precisions": asked["precisions"], "devices": devices}
     cells = planning.make_cells(workload_names, framework_names, variants, counts, **how)
-    if not cells:
-        raise click.UsageError("no framework asked for has such a variant: see `stepbench list`")
     plan = Plan(cells, 1, timeout=asked["timeout"], memory=asked["memory"], pythons=asked["python_paths"])
     with machine_to_ourselves(wait, progress.say), progress.watch() as watch, Session(plan, watch) as session:
         rooms = {cell.device: session.room(cell) for cell in cells}

@@ -1,13 +1,16 @@
 """GPUs by their driver's C interface, from a record: which there are, what they do during a turn, and where there is no driver."""
 
+import json
 import shutil
 import time
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 
 from frameworks import Cell
-from harness import conditions, gpu, host, plan, worker
+from harness import conditions, environments, gpu, host, plan, worker
+from harness.cli import cli
 from harness.launcher import WorkerFailed
 from harness.plan import Plan
 from harness.problems import BadRequest
@@ -266,3 +269,21 @@ def test_energy_of_the_packages(tmp_path, monkeypatch):
     assert conditions.between(before, conditions.read([0], 0.0), [0]).package_joules == pytest.approx(35.0)
     (tmp_path / "intel-rapl:1/energy_uj").unlink()
     assert conditions.between(before, conditions.read([0], 0.0), [0]).package_joules is None
+
+
+def test_the_selftest_on_a_drivers_record(driver, tmp_path, monkeypatch):
+    """The whole command with a GPU that the record tells of, and a framework that uses nothing of it: power, clocks, energy are judged;
+    what this framework has not (a clock of the device, scripts by hand) is not made; two GPUs are used together."""
+    driver(nvmlDeviceGetComputeRunningProcesses_v3=[[0, []]])
+    monkeypatch.setenv("STEPBENCH_CACHE", str(environments.cache_folder()))
+    how = ["selftest", "--gpu", "-w", "fcn-5-tiny", "-f", "null", "--precision", "float32", "--rounds", "1"]
+    done = CliRunner().invoke(cli, [*how, "--store", str(tmp_path / "store.sqlite"), "-o", str(tmp_path / "found.json")])
+    found = json.loads((tmp_path / "found.json").read_text())
+    checks = {check["check"]: (check["verdict"], check["found"]) for check in found["checks"]}
+    assert checks["equal work, Null, float32"][0] == checks["what the driver tells"][0] == "passed"
+    assert checks["clocks"] == ("not made", "no cell has a clock of its device")
+    assert checks["a neighbour"][0] == "not made"
+    assert checks["several devices: FCN-5 tiny, Null, 2 GPUs (cuda:0+1)"][0] == "passed"
+    assert {cell["device"] for cell in found["cells"]} == {"cuda:0"}
+    assert all(cell["energy"]["of"] == "gpu" for cell in found["cells"])
+    assert done.exit_code in (0, 1)  # limits need a real framework

@@ -1,4 +1,4 @@
-"""The best JAX by hand, free of any harness, to time the adapter against: python plain_jax.py WORKLOAD THREADS.
+"""The best JAX by hand, free of any harness, to time the adapter against: python plain_jax.py WORKLOAD THREADS [cuda].
 
 Prints "ready" after three steps; then for every line on stdin, an integer n, the seconds of n steps as JSON.
 """
@@ -8,7 +8,7 @@ import os
 import sys
 import time
 
-name, threads = sys.argv[1], int(sys.argv[2])
+name, threads, device = sys.argv[1], int(sys.argv[2]), (sys.argv[3:] or ["cpu"])[0]
 os.environ["NPROC"] = os.environ["PJRT_NPROC"] = str(threads)  # before JAX starts its pool
 
 import jax  # noqa: E402
@@ -16,7 +16,7 @@ import numpy as np  # noqa: E402
 from jax import lax  # noqa: E402
 from jax import numpy as jnp  # noqa: E402
 
-jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_platforms", device)
 jax.config.update("jax_default_matmul_precision", "highest")
 random = np.random.RandomState(1)
 
