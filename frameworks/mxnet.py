@@ -1,9 +1,11 @@
 """MXNet: Gluon blocks, hybridized or not.
 
 Its engine is asynchronous: a step ends with waitall. Its RNN has two biases per gate and its batch normalisation keeps
-the biased running variance; both are brought to the contract here.
+the biased running variance (on a GPU cuDNN's is the contract's); both are brought to the contract here.
 """
 
+import ctypes
+import os
 from contextlib import contextmanager
 from typing import Any, Dict, Iterator, Tuple
 
@@ -24,11 +26,30 @@ from workloads.layers import (
 )
 from workloads.parameters import Arrays
 
+# The last wheel with CUDA, and NVIDIA's own wheels of the libraries that it was linked with, which it does not ask for. In the order in
+# which they need each other: package, file.
+LIBRARIES = (
+    ("nvidia-cuda-runtime-cu11==11.8.89", "cuda_runtime/lib/libcudart.so.11.0"),
+    ("nvidia-cublas-cu11==11.11.3.6", "cublas/lib/libcublasLt.so.11"),
+    ("nvidia-cublas-cu11==11.11.3.6", "cublas/lib/libcublas.so.11"),
+    ("nvidia-cufft-cu11==10.9.0.58", "cufft/lib/libcufft.so.10"),
+    ("nvidia-curand-cu11==10.3.0.86", "curand/lib/libcurand.so.10"),
+    ("nvidia-cusolver-cu11==11.4.1.48", "cusolver/lib/libcusolver.so.11"),
+    ("nvidia-cuda-nvrtc-cu11==11.8.89", "cuda_nvrtc/lib/libnvrtc.so.11.2"),
+    ("nvidia-nvtx-cu11==11.8.86", "nvtx/lib/libnvToolsExt.so.1"),
+    ("nvidia-nccl-cu11==2.21.5", "nccl/lib/libnccl.so.2"),
+    ("nvidia-cudnn-cu11==8.5.0.96", "cudnn/lib/libcudnn.so.8"),
+)
+CUDA = ("mxnet-cu112==1.9.1", "numpy==1.23.5", *sorted({package for package, _ in LIBRARIES}))
+
 framework = Framework(
     title="MXNet",
-    distributions=("mxnet",),
+    distributions=("mxnet", "mxnet-cu112"),
     python=">=3.8,<3.12",
-    builds=(Build("PyPI wheel", ("mxnet==1.9.1", "numpy==1.23.5")),),
+    builds=(
+        Build("PyPI wheel", ("mxnet==1.9.1", "numpy==1.23.5")),
+        Build("PyPI wheel with CUDA 11.2", CUDA, accelerator="cuda"),
+    ),
     variants={
         "default": Variant("Gluon, hybridized, with gluon.Trainer, as documented", settings={"hybridize": {}}),
         "tuned": Variant(
@@ -53,11 +74,35 @@ KEYS = {
 
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     """The network with the given parameters, and its step."""
-    if cell.device != "cpu":
-        raise Unsupported("only the CPU so far")
+    load_libraries()
+    if cell.accelerator != "cpu":
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # MXNet has no switch of its own
+        if not gpus():
+            raise Unsupported("this MXNet sees no CUDA device: stepbench env install mxnet --accelerator cuda, or --python mxnet=PATH")
     if cell.precision != "float32":
         raise Unsupported("only float32 so far")
     return Network(workload, cell, arrays, framework.variants[cell.variant].settings)
+
+
+def load_libraries() -> None:
+    """CUDA's, from NVIDIA's wheels, so that MXNet's finds them; those that are not there may be the system's."""
+    import numpy
+
+    packages = os.path.dirname(os.path.dirname(numpy.__file__))
+    for _, file in LIBRARIES:
+        path = os.path.join(packages, "nvidia", file)
+        if os.path.exists(path):
+            ctypes.CDLL(path, ctypes.RTLD_GLOBAL)
+
+
+def gpus() -> int:
+    """How many MXNet sees; none where it cannot even be loaded for lack of a driver."""
+    try:
+        import mxnet
+
+        return int(mxnet.context.num_gpus())
+    except (OSError, RuntimeError):  # MXNetError is a RuntimeError
+        return 0
 
 
 class Network:
@@ -67,15 +112,17 @@ class Network:
         import mxnet
 
         self.mxnet, self.threads = mxnet, cell.threads
+        self.cuda = cell.accelerator != "cpu"
+        self.device = mxnet.gpu(0) if self.cuda else mxnet.cpu()
         self.nodes = trace(workload)
         self.training = cell.mode == "train"
         self.model = network(self.nodes, settings)
         sequence = arrays.labels.ndim == 2
         self.swap = sequence and bool(settings.get("time_major"))
         with self.one_thread():
-            self.model.initialize(mxnet.init.Zero())
+            self.model.initialize(mxnet.init.Zero(), ctx=self.device)
             turned = (array.swapaxes(0, 1) if self.swap else array for array in (arrays.input, arrays.labels))
-            self.input, self.labels = (mxnet.nd.array(array, dtype="float32") for array in turned)
+            self.input, self.labels = (mxnet.nd.array(array, dtype="float32", ctx=self.device) for array in turned)
         self.parameters, self.statistics = named(self.nodes, self.model)
         self.start(arrays)
         self.criterion = mxnet.gluon.loss.SoftmaxCrossEntropyLoss(batch_axis=1 if self.swap else 0)
@@ -99,7 +146,7 @@ class Network:
         with self.one_thread():
             for mine, given in ((self.parameters, arrays.parameters), (self.statistics, arrays.statistics)):
                 for name, parameter in mine.items():
-                    parameter.set_data(self.mxnet.nd.array(given[name]))
+                    parameter.set_data(self.mxnet.nd.array(given[name], ctx=self.device))
 
     @contextmanager
     def one_thread(self) -> Iterator[None]:
@@ -143,7 +190,7 @@ class Network:
             every = self.model.collect_params().values()
             return sum(parameter.data().size for parameter in every if parameter.grad_req != "null")
         found = {name: parameter.data().asnumpy() for name, parameter in getattr(self, what).items()}
-        return self.unbiased(found) if what == "statistics" else found
+        return self.unbiased(found) if what == "statistics" and not self.cuda else found
 
     def unbiased(self, found: Dict[str, Any]) -> Dict[str, Any]:
         """Running variances as n - 1 would have made them: all but what is left of the initial value, times n/(n - 1)."""

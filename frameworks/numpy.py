@@ -40,7 +40,7 @@ PRECISIONS = ("float32", "float64")
 
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Reference":
     """A step in float32, or in float64 as the oracle."""
-    if cell.device != "cpu":
+    if cell.accelerator != "cpu":
         raise Unsupported("NumPy runs on the CPU only")
     if cell.precision not in PRECISIONS:
         raise Unsupported("NumPy has no {} matrix product".format(cell.precision))
