@@ -1,9 +1,11 @@
 """GPUs by their driver's C interface, from a record: which there are, what they do during a turn, and where there is no driver."""
 
+import importlib.util
 import json
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -287,3 +289,29 @@ def test_the_selftest_on_a_drivers_record(driver, tmp_path, monkeypatch):
     assert {cell["device"] for cell in found["cells"]} == {"cuda:0"}
     assert all(cell["energy"]["of"] == "gpu" for cell in found["cells"])
     assert done.exit_code in (0, 1)  # limits need a real framework
+
+
+def test_a_record_of_a_driver_is_what_it_answered(driver):
+    """What is recorded of the record's own driver, replayed, is the same GPUs, which did the same; nobody's identity is in it."""
+    spec = importlib.util.spec_from_file_location("record_nvml", Path(__file__).with_name("record_nvml.py"))
+    recorder = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(recorder)
+    driver()
+    known = gpu.gpus()
+    driver()
+    made = json.loads(json.dumps(recorder.record(0.25)))
+    asked_before = json.loads(Path(__file__).with_name("nvml.json").read_text())
+    driver(**{**dict.fromkeys(asked_before, [[3]]), **made})
+    again = gpu.gpus()
+    assert [replace(g, uuid="") for g in again] == [replace(g, uuid="") for g in known]
+    assert len({g.uuid for g in again}) == 2
+    assert not {g.uuid for g in again} & {g.uuid for g in known}
+    found = looked("cuda:0")
+    assert (found.power_watts, found.sm_hertz, found.temperature_celsius, found.remapped_rows, found.ecc_errors) == (
+        640.0,
+        1.98e9,
+        61,
+        0,
+        0,
+    )
+    assert gpu.processes("cuda:0") == {4711}
