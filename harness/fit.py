@@ -38,8 +38,11 @@ class Fit:
 
     @property
     def estimate_bytes(self) -> int:
-        """What arithmetic says of the largest that fits (cost.memory_estimate): the framework's own code is not in it."""
-        return cost.memory_estimate(workloads.discover()[self.cell.workload], self.cell.mini_batch, self.cell.mode)
+        """What arithmetic says of the largest that fits (cost.memory_estimate): the framework's own code is not in it. Of several GPUs
+        for the share of one, whose memory was looked at; of several CPU devices for all."""
+        several = len(self.cell.devices)
+        share = cost.memory_estimate(workloads.discover()[self.cell.workload], self.cell.mini_batch // several, self.cell.mode)
+        return share * (several if self.cell.accelerator == "cpu" else 1)
 
 
 def largest(fits: Callable[[int], bool], first: int) -> tuple[int, int | None]:
@@ -66,11 +69,13 @@ def guess(cell: Cell, room: float) -> int:
 
 
 def fit(cell: Cell, room: float, launch: Callable[[Cell], Launch], log: Path, watch: Watch) -> Fit:
-    """Tries a cell with one mini-batch after the other, where there are so many bytes. Running out of memory is an answer; whatever else
-    goes wrong ends it, and is said."""
+    """Tries a cell with one mini-batch after the other, where there are so many bytes; of several devices each has the same share. Running
+    out of memory is an answer; whatever else goes wrong ends it, and is said."""
     peaks: dict[int, int] = {}
+    several = len(cell.devices)
 
-    def fits(mini_batch: int) -> bool:
+    def fits(share: int) -> bool:
+        mini_batch = several * share
         watch.stage(f"{cell.workload}, {cell.framework}, {cell.variant}: {mini_batch} samples")
         watch.tick()
         try:
@@ -82,11 +87,11 @@ def fit(cell: Cell, room: float, launch: Callable[[Cell], Launch], log: Path, wa
         return True
 
     try:
-        found, too_large = largest(fits, guess(cell, room))
+        found, too_large = largest(fits, guess(cell, room / several))
     except WorkerFailed as failure:
         return Fit(cell._replace(mini_batch=max(peaks, default=0)), failure.status, failure.reason, peaks)
     status: tuple[Status, str] = ("ok", "") if found else ("out-of-memory", "not even one sample fits")
-    return Fit(cell._replace(mini_batch=found), *status, peaks, too_large)
+    return Fit(cell._replace(mini_batch=several * found), *status, peaks, too_large and several * too_large)
 
 
 def _peak(how: Launch, log: Path) -> int:

@@ -5,6 +5,7 @@ keeps one processor busy. What has been proven is not proven again before anythi
 know: what becomes of a cell that is not equal.
 """
 
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -92,8 +93,13 @@ class TinyProofs:
         """The cells to prove, by network, with as many threads as will be timed at most."""
         framework, variant, device, precision, mode = key
         threads = max(cell.threads for cells in networks.values() for cell in cells)
-        known = workloads.discover()
-        return {name: Cell(name, framework, variant, device, threads, known[name].mini_batch, precision, mode) for name in networks}
+        cell = Cell("", framework, variant, device, threads, 1, precision, mode)
+        return {name: cell._replace(workload=name, mini_batch=self._samples(name, len(cell.devices))) for name in networks}
+
+    @staticmethod
+    def _samples(name: str, devices: int) -> int:
+        """The mini-batch of a tiny network, or the next larger one of which each device has the same share."""
+        return devices * math.ceil(workloads.discover()[name].mini_batch / devices)
 
     def _file(self, tiny: Cell) -> Path | None:
         """Where its proof is kept; None where it must not be."""
@@ -122,7 +128,8 @@ class TinyProofs:
                     if worker is None:
                         self._log(cell).unlink(missing_ok=True)
                         worker = self._start(cell)
-                    proof_ = proof.prove_tiny(worker, self.launch(cell), workloads.discover()[name], near[place % len(near)])
+                    workload = workloads.discover()[name]._replace(mini_batch=cell.mini_batch)
+                    proof_ = proof.prove_tiny(worker, self.launch(cell), workload, near[place % len(near)])
                     self._keep(cell, proof_)
                     found.append((name, proof_))
                 except WorkerFailed as failure:

@@ -112,6 +112,8 @@ def in_words(found: Scaling) -> str:
     share = found.communication
     if share is None:
         return text
+    if share.estimate < 0:
+        return text + "; a step takes no longer than one device's own share by itself"
     ends = f" ({_hundredths(share.low)} to {_hundredths(share.high)} %)" if share.low is not None and share.high is not None else ""
     return text + f"; communication and waiting: {_hundredths(share.estimate)} %{ends} of a step"
 

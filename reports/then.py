@@ -13,7 +13,7 @@ from harness.records import Result
 from harness.statistics import Estimate
 from reports.cells import another_network
 from reports.contests import seconds_of, trusted
-from reports.naming import ends, label, thread_count, times, timing, workload_title
+from reports.naming import ends, heading, label, times, timing, workload_title
 from reports.published import Figure, Published
 from reports.sheet import Column, Place, Sheet
 
@@ -75,7 +75,7 @@ def sheet(results: Sequence[Result], published: Published) -> Sheet:
                 Place(workload_title(theirs.workload)),
                 Place(f"{theirs.framework}, {published.platform(theirs.platform)}, {theirs.heading}"),
                 Place(theirs.printed, theirs.seconds),
-                Place(f"{label(ours)}, {ours.cell.device.upper()}, {thread_count(ours.cell.threads)}"),
+                Place(f"{label(ours)}, {', '.join(heading(ours.cell))}"),
                 Place(timing(now), now.estimate),
                 Place(
                     faster,

@@ -5,7 +5,7 @@ from typing import Any
 
 from harness.records import Result
 from reports.contests import seconds_of
-from reports.naming import seconds, thread_count, workload_title
+from reports.naming import runs_on, seconds, workload_title
 from reports.plots.rows import Dot, dots
 from reports.plots.shown import cells, names, numbered, plain
 from reports.plots.style import drawing
@@ -33,6 +33,6 @@ def alt(results: Sequence[Result]) -> str:
         first = min((r for r in shown if r.cell.workload == workload), key=seconds_of)
         found = first.number
         interval = f", {seconds(found.low)} to {seconds(found.high)}" if found.low is not None and found.high is not None else ""
-        who = f"{called[first.cell]}, {thread_count(first.cell.threads)}"
+        who = f"{called[first.cell]}, {runs_on(first.cell)}"
         lowest.append(f"{plain(workload_title(workload))} {seconds(found.estimate)} ({who}{interval})")
     return f"Seconds per mini-batch of {cells(len(shown))}, with 95 % intervals. The lowest: {'; '.join(lowest)}."

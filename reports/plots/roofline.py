@@ -16,8 +16,8 @@ from frameworks import Cell
 from harness.records import Result
 from harness.statistics import Estimate
 from reports.cells import limit, needs
-from reports.naming import significant, thread_count, workload_title
-from reports.plots.shown import between, cells, manners, names, numbered, plain, where
+from reports.naming import at, runs_on, significant, workload_title
+from reports.plots.shown import between, cells, manners, names, numbered, plain, spots, where
 from reports.plots.style import FILLS, INK, MARKERS, colour, columns, dealt, drawing, key, legend, panels
 
 ABOUT = "FLOP/s against arithmetic intensity, under the machine's measured limits"
@@ -56,8 +56,7 @@ def draw(results: Sequence[Result]) -> Any:
     titles = names([Result(Cell("", framework)) for framework in dict.fromkeys(p.result.cell.framework for p in found)])
     manner_of = manners([p.result for p in found])
     fill_of = dealt(FILLS, manner_of.values())
-    threads = sorted({p.result.cell.threads for p in found})
-    marker_of = dealt(MARKERS, threads)
+    marker_of = dealt(MARKERS, spots([p.result for p in found]))
 
     xs = [x for p in found for x in (p.intensity, p.ridge)]
     low, high = min(xs) / 2, 1.5 * max(xs)
@@ -81,7 +80,7 @@ def draw(results: Sequence[Result]) -> Any:
             place = place_of[p.intensity]
             if p.achieved.low is not None and p.achieved.high is not None:
                 ax.plot([place, place], [p.achieved.low, p.achieved.high], color=look["color"], linewidth=1.2, solid_capstyle="butt")
-            ax.plot(place, p.achieved.estimate, marker_of[p.result.cell.threads], markersize=5, **look)
+            ax.plot(place, p.achieved.estimate, marker_of[runs_on(p.result.cell)], markersize=5, **look)
     named = networks(found)
     figure.set_figheight(figure.get_figheight() + 0.07 * max(map(len, named.values())))
     for (ax,) in axes[: columns(len(axes))]:
@@ -90,7 +89,7 @@ def draw(results: Sequence[Result]) -> Any:
             ends = {"xy": (place_of[intensity], 1), "xytext": (label_of[intensity], 1.05), "arrowprops": leader}
             coordinates = {"xycoords": ax.get_xaxis_transform(), "textcoords": ax.get_xaxis_transform()}
             ax.annotate(name, **ends, **coordinates, rotation=90, ha="center", va="bottom", fontsize=8)
-    keys = [key(thread_count(t), marker=marker_of[t]) for t in threads]
+    keys = [key(text, marker=marker) for text, marker in marker_of.items()]
     keys += [key(", ".join(manner), marker="o", fillstyle=fill) for manner, fill in fill_of.items()] if len(fill_of) > 1 else []
     legend(figure, keys)
     figure.supxlabel("FLOP per byte of compulsory memory traffic", fontsize="medium")
@@ -109,8 +108,8 @@ def alt(results: Sequence[Result]) -> str:
         for p in (found[0], found[-1])
     ]
     return (
-        f"FLOP/s achieved by {cells(len(found))} against arithmetic intensity, under the machine's measured limits: {roof} with"
-        f" {thread_count(highest.result.cell.threads)}. Of these limits they reach {between(*ends)}."
+        f"FLOP/s achieved by {cells(len(found))} against arithmetic intensity, under the machine's measured limits: {roof}"
+        f" {at(highest.result.cell)}. Of these limits they reach {between(*ends)}."
     )
 
 
@@ -161,7 +160,7 @@ def _roofs(ax: Any, own: Sequence[Point], line: float) -> None:
     usual = {p.result.cell.precision for p in own} == {"float32"}
     roofs: dict[tuple[float, float], dict[str, None]] = {}
     for p in own:
-        text = thread_count(p.result.cell.threads) + ("" if usual else f", {plain(p.result.cell.precision)}")
+        text = runs_on(p.result.cell) + ("" if usual else f", {plain(p.result.cell.precision)}")
         roofs.setdefault((p.peak, p.bandwidth), {})[text] = None
     lowest = math.inf
     for (peak, bandwidth), texts in sorted(roofs.items(), reverse=True):

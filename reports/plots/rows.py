@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.records import Result
-from reports.naming import thread_count, workload_title
-from reports.plots.shown import names, plain
+from reports.naming import runs_on, workload_title
+from reports.plots.shown import names, plain, spots
 from reports.plots.style import MARKERS, colour, dealt, key, legend, panels
 
 
@@ -40,17 +40,17 @@ def rows(results: Sequence[Result], inches: float) -> tuple[Any, dict[str, Any],
 def dots(found: Sequence[Dot], axis: str, keys: Sequence[Any] = ()) -> tuple[Any, dict[str, Any]]:
     """The figure with all dots and their intervals, and its panels by workload; what the axis says, and what else the legend does."""
     results = [dot.result for dot in found]
-    called, threads = names(results), sorted({r.cell.threads for r in results})
-    figure, axes, place_of = rows(results, max(0.42, 0.1 * (len(threads) + 1)))
-    marker_of, apart = dealt(MARKERS, threads), min(0.22, 0.8 / len(threads))
+    called, where = names(results), spots(results)
+    figure, axes, place_of = rows(results, max(0.42, 0.1 * (len(where) + 1)))
+    marker_of, apart = dealt(MARKERS, where), min(0.22, 0.8 / len(where))
     for dot in found:
         cell = dot.result.cell
-        place = place_of[called[cell]] + apart * (threads.index(cell.threads) - (len(threads) - 1) / 2)
+        place = place_of[called[cell]] + apart * (where.index(runs_on(cell)) - (len(where) - 1) / 2)
         ax, own = axes[cell.workload], colour(cell.framework)
         if dot.low is not None and dot.high is not None:
             ax.plot([dot.low, dot.high], [place, place], color=own, linewidth=2 if dot.filled else 1, solid_capstyle="butt")
-        ax.plot(dot.value, place, marker_of[cell.threads], color=own, markersize=6, fillstyle="full" if dot.filled else "none")
-    of_threads = [key(thread_count(t), marker=marker_of[t]) for t in threads]
-    legend(figure, [*(of_threads if len(threads) > 1 or not keys else []), *keys])
+        ax.plot(dot.value, place, marker_of[runs_on(cell)], color=own, markersize=6, fillstyle="full" if dot.filled else "none")
+    of_spots = [key(text, marker=marker_of[text]) for text in where]
+    legend(figure, [*(of_spots if len(where) > 1 or not keys else []), *keys])
     figure.supxlabel(axis, fontsize="medium")
     return figure, axes

@@ -62,6 +62,12 @@ def where(result: Result) -> str:
     return f"{plain(workload_title(result.cell.workload), 24)}, {runs_on(result.cell)}"
 
 
+def spots(results: Sequence[Result]) -> list[str]:
+    """Where they ran, in words, each once: thread counts from the fewest to the most, then whatever else there is."""
+    order = sorted((r.cell for r in results), key=lambda cell: (cell.accelerator != "cpu", len(cell.devices), cell.device, cell.threads))
+    return list(dict.fromkeys(map(runs_on, order)))
+
+
 def cells(count: int) -> str:
     """In words."""
     return f"{count} cell{'s' if count != 1 else ''}"

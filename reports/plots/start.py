@@ -51,10 +51,13 @@ def alt(results: Sequence[Result]) -> str:
 
 
 def with_fewest_threads(results: Sequence[Result]) -> list[Result]:
-    """Of each workload, the cells of its smallest thread count that have a number."""
+    """Of each workload and device, the cells of its smallest thread count that have a number."""
     shown = numbered(results)
-    fewest = {name: min(r.cell.threads for r in shown if r.cell.workload == name) for name in {r.cell.workload for r in shown}}
-    return [r for r in shown if r.cell.threads == fewest[r.cell.workload]]
+    fewest: dict[tuple[str, str], int] = {}
+    for cell in (r.cell for r in shown):
+        kind = cell.workload, cell.device
+        fewest[kind] = min(cell.threads, fewest.get(kind, cell.threads))
+    return [r for r in shown if r.cell.threads == fewest[r.cell.workload, r.cell.device]]
 
 
 def parts(result: Result) -> tuple[float, float]:

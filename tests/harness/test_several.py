@@ -15,13 +15,16 @@ import pytest
 import frameworks
 import workloads
 from frameworks import Cell
+from harness import fit as fitting
 from harness import gpu, host, plan
 from harness.environments import Environment
 from harness.gate import _conditions
 from harness.launcher import USUAL_PORT, Worker, WorkerFailed, launch, together
 from harness.problems import BadRequest
 from harness.records import Conditions, GpuConditions, Turn
+from harness.tiny import TinyProofs
 from harness.turns import Competitor, Pace, run_round
+from harness.watch import Silent
 from workloads import cost
 
 OWN = Environment("null", Path(sys.executable), None, "test", "test", {}, "")
@@ -109,6 +112,33 @@ def test_cells_of_strong_and_weak_scaling(monkeypatch):
         made("middling")
     monkeypatch.setattr(host, "facts", lambda: {"physical_cores": 4})
     assert [plan.all_cores(asked) for asked in (["cpu"], ["cpu:0-1"], ["cpu", "cpu:0-2"], ["cpu:0-7"])] == [4, 2, 1, 1]
+
+
+def test_tiny_networks_are_shared_out(stepbench):
+    """Their mini-batch, or the next larger one that all can share: on three devices a network of eight samples is proven with nine."""
+    assert [TinyProofs._samples(name, n) for name, n in (("resnet-tiny", 2), ("resnet-tiny", 3), ("resnet-tiny", 8))] == [4, 6, 8]
+    done = stepbench("run", "--suite", "tiny", "-w", "fcn-5-tiny", "-f", "null", "--variant", "default", "-t", "1", "--devices", "cpu:0-2",
+                     "--batch", "12", "--oversubscribe", "--rounds", "1", "--json")  # fmt: skip
+    (cell,) = json.loads(done.stdout)
+    assert (cell["status"], cell["device"], cell["mini_batch"]) == ("ok", "cpu:0+1+2", 12), done.stderr
+
+
+def test_what_fits_is_shared_out(monkeypatch, tmp_path):
+    """Up to 100 samples fit on two devices: 96 is known to fit and 102 not to, as shares of 48 and 51; the estimate of GPUs is one's."""
+
+    def peak(how, log):
+        if how > 100:
+            raise WorkerFailed("out-of-memory", "none left")
+        return how * 10**6
+
+    monkeypatch.setattr(fitting, "_peak", peak)
+    found = fitting.fit(TWO, 2**30, lambda cell: cell.mini_batch, tmp_path / "log", Silent())
+    assert found.cell.mini_batch % 2 == found.too_large % 2 == 0
+    assert 94 <= found.cell.mini_batch <= 100 < found.too_large <= 106
+    assert all(samples % 2 == 0 for samples in found.peak_bytes)
+    one = replace(found, cell=found.cell._replace(device="cpu", mini_batch=found.cell.mini_batch // 2)).estimate_bytes
+    assert found.estimate_bytes == 2 * one
+    assert replace(found, cell=found.cell._replace(device="cuda:0+1")).estimate_bytes == one
 
 
 def test_a_process_for_each_device(tmp_path):
