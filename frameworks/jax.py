@@ -57,7 +57,7 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     import jax
 
     jax.config.update("jax_platforms", "cpu" if cell.accelerator == "cpu" else "cuda")
-    if cell.accelerator == "cpu":
+    if cell.accelerator == "cpu" and len(cell.devices) > 1:
         jax.config.update("jax_num_cpu_devices", len(cell.devices))
     jax.config.update("jax_enable_x64", cell.precision == "float64")
     jax.config.update("jax_default_matmul_precision", "tensorfloat32" if cell.precision == "tf32" else "highest")

@@ -5,7 +5,7 @@ What is shown is decided for a whole table together (`harness.comparison`): the 
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Generic, NamedTuple, TypeVar
 
@@ -52,6 +52,8 @@ class Contest:
     """The fastest, as far as is known."""
     others: list[tuple[Result, Comparison]]
     """How many times as long each other one takes, from the fastest to the slowest."""
+    besides: tuple[str, ...] = ()
+    """What else tells it from others of its run: ("mini-batch 128",)."""
 
 
 def contests(results: Sequence[Result]) -> list[Contest]:
@@ -66,12 +68,19 @@ def contests(results: Sequence[Result]) -> list[Contest]:
         found = [Contest(cell, first, [(r, next(decided)) for r, _ in others]) for cell, (first, others) in firsts.items()]
         overtaken = {contest.cell: r for contest in found for r, c in contest.others if c.verdict == "FASTER"}
         if not overtaken:  # as nearly always: what is decided together may show that another one is faster than the first
-            return found
+            return [replace(contest, besides=_besides(contest.cell, list(groups))) for contest in found]
         firsts |= {cell: led_by(r, *groups[cell]) for cell, r in overtaken.items()}
     return found
 
 
 Who = TypeVar("Who")
+
+
+def _besides(cell: Cell, all_: Sequence[Cell]) -> tuple[str, ...]:
+    """In which mini-batch and mode it differs from others of the same workload, place and precision."""
+    alike = [other for other in all_ if other._replace(mini_batch=0, mode="") == cell._replace(mini_batch=0, mode="")]
+    said = [f"mini-batch {cell.mini_batch}"] * (len({other.mini_batch for other in alike}) > 1)
+    return tuple(said + ["inference" if cell.mode == "infer" else "training"] * (len({other.mode for other in alike}) > 1))
 
 
 class Told(NamedTuple, Generic[Who]):

@@ -120,7 +120,8 @@ def plain_words(contest: Contest) -> str:
     cell = contest.cell
     work = "for networks like" if cell.mode == "train" else "for inference with networks like"
     precision = "" if cell.precision == "float32" else f" in {cell.precision}"
-    where = f"On this machine, {work} {workload_title(cell.workload)}{precision} {at(cell)}, "
+    besides = "".join(f", {text}," for text in contest.besides)
+    where = f"On this machine, {work} {workload_title(cell.workload)}{besides}{precision} {at(cell)}, "
     first, known = spoken(contest.first), told(contest.others)
     if not (known.level or known.open or known.behind):
         return f"{where}{first} was first, but one round shows no difference."

@@ -235,7 +235,7 @@ def worst(results: Sequence[Result]) -> str:
 def in_words(contest: Contest) -> str:
     """One line: the fastest, whom it ties with, who is not told apart from it, and how many times as long the others take."""
     precision = "" if contest.cell.precision == "float32" else f", {contest.cell.precision}"
-    where = f"{workload_title(contest.cell.workload)}{precision}, {runs_on(contest.cell)}"
+    where = ", ".join([f"{workload_title(contest.cell.workload)}{precision}", *contest.besides, runs_on(contest.cell)])
     first = label(contest.first)
     known = told((label(r), c) for r, c in contest.others)
     if len(known.alone) == len(contest.others):

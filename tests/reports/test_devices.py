@@ -9,7 +9,7 @@ import pytest
 import reports
 from frameworks import Cell
 from harness.records import Check, Conditions, Limits, Proof, Result, Round, Turn
-from reports import choose, sheet, table
+from reports import choose, page, sheet, table
 from reports.cells import objects
 from reports.devices import in_words, scalings
 from reports.plots import devices as picture
@@ -125,3 +125,15 @@ def test_a_choice_names_a_device():
     assert choose.choose(rivals[2:], "fcn-5").cells[0].device == "cuda:0"
     with pytest.raises(Refused, match=r"nothing like fcn-5 was measured on 'cuda:1' in the run, but on cpu and cuda:0"):
         choose.choose(rivals, "fcn-5", device="cuda:1")
+
+
+def test_contests_that_differ_in_their_mini_batch_alone_are_told_apart():
+    """In the sentences below the table, and in the page's."""
+    wide = [WIDE, result("cuda:0+1", around(0.25), 128, "jax")]
+    made = table.make([TWO, result("cuda:0+1", around(0.125), framework="jax"), *wide])
+    assert [line.partition(":0+1)")[0] for line in made.verdicts[:2]] == [
+        "FCN-5, mini-batch 64, 2 GPUs (cuda",
+        "FCN-5, mini-batch 128, 2 GPUs (cuda",
+    ]
+    assert table.make(wide).verdicts[0].startswith("FCN-5, 2 GPUs (cuda:0+1): PyTorch is fastest")
+    assert "networks like FCN-5, mini-batch 128, on 2 GPUs (cuda:0+1), " in page.plain_words(made.contests[1])
