@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -47,6 +47,8 @@ class Oracle:
 
     logs: Path
     watch: Watch
+    environments: Mapping[tuple[str, str], Environment] = field(default_factory=dict)
+    """The session's, by framework and accelerator: an interpreter of the user's own serves where there is no other."""
     trajectories: dict[Cell, Trajectory] = field(default_factory=dict)
     """By contest."""
 
@@ -83,10 +85,16 @@ class Oracle:
         exact = cell._replace(device="cpu", threads=threads, precision="float64")
         limits: dict[str, Any] = {"arrays": str(cache_folder() / "arrays"), "timeout": 3600.0}
         for name, variant in REFERENCES:
-            found = environments.find(name, frameworks.discover()[name].framework)
+            found = self._environment(name, "cpu")
             if found is not None:
                 yield launch(exact._replace(framework=name, variant=variant), found, **limits)
         yield launch(exact._replace(framework="numpy", variant="default"), OWN, **limits)
+
+    def _environment(self, name: str, accelerator: str) -> Environment | None:
+        """A framework's, for an accelerator: as it was made, else one of the session's. A build for GPUs computes on the CPU, too."""
+        made = environments.find(name, frameworks.discover()[name].framework, accelerator)
+        own = (e for (framework, kind), e in self.environments.items() if framework == name and accelerator in ("cpu", kind))
+        return made or next(own, None)
 
     def _follow(self, reference: Launch, workload: Workload, cell: Cell) -> Trajectory:
         """Runs a reference in float64 and then, as far, in the cell's precision, its input moved. Raises WorkerFailed.
@@ -160,6 +168,6 @@ class Oracle:
         if limit.accelerator == "cpu" and limit.precision in frameworks.numpy.PRECISIONS:
             yield launch(limit._replace(framework="numpy"), OWN, arrays=str(cache_folder() / "arrays"))
         for name, _ in REFERENCES:
-            found = environments.find(name, frameworks.discover()[name].framework, limit.accelerator)
+            found = self._environment(name, limit.accelerator)
             if found is not None:
                 yield launch(limit._replace(framework=name), found, arrays=str(cache_folder() / "arrays"))

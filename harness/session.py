@@ -67,7 +67,7 @@ class Session:
             self.results[cell] = before.but(definition=known)
         self.logs = Path(tempfile.mkdtemp(prefix="stepbench-logs-"))
         self.durations: dict[tuple[Cell, ...], float] = {}
-        self.oracle = Oracle(self.logs, self.watch)
+        self.oracle = Oracle(self.logs, self.watch, self.environments)
         self.gate = Gate(self._launch, self.logs, self.oracle, most_threads(self.plan.cells))
 
     def __enter__(self) -> Self:

@@ -9,6 +9,7 @@ import signal
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -124,8 +125,11 @@ def script(how: Launch, log: IO[Any]) -> Script:
 
 
 def launched(cell: Cell, environment: Any) -> Launch:
-    """How the harness starts a cell."""
-    return launch(cell, environment, arrays=str(cache_folder() / "arrays"))
+    """How the harness starts a cell; on a GPU so that two of JAX find room, each of which would take three quarters of its memory."""
+    how = launch(cell, environment, arrays=str(cache_folder() / "arrays"))
+    if cell.accelerator == "cpu":
+        return how
+    return replace(how, variables={**how.variables, "XLA_PYTHON_CLIENT_MEM_FRACTION": ".4"})
 
 
 def race(first: Racer, second: Racer, n: int, laps: int = LAPS) -> tuple[float, list[float]]:

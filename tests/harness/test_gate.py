@@ -8,6 +8,8 @@ import numpy
 import pytest
 
 from frameworks import Cell
+from harness import environments, limit
+from harness.environments import Environment
 from harness.launcher import WorkerFailed, launch
 from harness.oracle import OWN, Oracle
 from harness.watch import Silent
@@ -24,7 +26,6 @@ PARAMETERS = [name for node in flatten(trace(discover()["resnet-tiny"])) for nam
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """A cache folder of the test's own, that has the environments of the real one."""
-    from harness import environments
 
     real = environments.root()
     folder = tmp_path / "cache"
@@ -206,3 +207,17 @@ def test_norms_are_right_however_an_array_lies(shape, turned):
     if found.size:
         found[(0,) * found.ndim] = numpy.nan
         assert distance(found, shape, start) is None
+
+
+def test_an_interpreter_of_the_users_own_serves_where_nothing_else_is(tmp_path, monkeypatch):
+    """As a reference on the CPU, whatever it was built for; to measure a limit only on what it was built for. What was made comes first."""
+    monkeypatch.setattr(environments, "find", lambda name, framework, accelerator="cpu": None)
+    own = Environment("torch", tmp_path / "python", None, "own", environments.OWN, {}, "")
+    oracle = Oracle(tmp_path, Silent(), {("torch", "cuda"): own})
+    cell = Cell("fcn-5-tiny", "torch", mini_batch=8)
+    assert [how.environment.digest for how in oracle._references(cell)] == ["own", OWN.digest]
+    assert [how.environment.digest for how in oracle.ways(limit.product(cell))] == [OWN.digest, "own"]
+    assert next(iter(oracle._references(cell))).cell.device == "cpu"
+    made = replace(own, digest="made")
+    monkeypatch.setattr(environments, "find", lambda name, framework, accelerator="cpu": made if name == "torch" else None)
+    assert [how.environment.digest for how in oracle._references(cell)] == ["made", OWN.digest]
