@@ -61,8 +61,8 @@ class Framework(NamedTuple):
     listed: bool = True
     """False for a module that serves tests: run only when it is named."""
     several_devices: str = ""
-    """How it shares a mini-batch out to several: not at all, "one process" drives them all, or "a process each", as torchrun has it:
-    RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT tell a process which one it is and where they meet, and all are asked alike."""
+    """How it shares a mini-batch out to several: not at all, "one process" drives them all, or "a process each", as torchrun has it: RANK
+    and WORLD_SIZE tell a process which one it is, RENDEZVOUS names a file that is not there yet, to meet by; all are asked alike."""
 
     def processes(self, cell: "Cell") -> int:
         """How many a cell runs in."""
@@ -83,7 +83,7 @@ class Cell(NamedTuple):
     """"cpu", or a GPU by its place on the PCI bus: "cuda:0"; several that share the mini-batch: "cuda:0+1", "cpu:0+1". No other one is
     seen."""
     threads: int = 1
-    """On the host; of several CPU devices each has as many."""
+    """On the host, to feed all GPUs; of several CPU devices each has as many."""
     mini_batch: int = 1
     """Samples per step, of all devices together."""
     precision: str = "float32"
@@ -107,8 +107,9 @@ class Cell(NamedTuple):
 
     @property
     def processors(self) -> int:
-        """Of the host: one a thread."""
-        return self.threads * (len(self.devices) if self.accelerator == "cpu" else 1)
+        """Of the host: one a thread, and one at least for each GPU."""
+        several = len(self.devices)
+        return self.threads * several if self.accelerator == "cpu" else max(self.threads, several)
 
     @property
     def contest(self) -> "Cell":

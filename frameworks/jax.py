@@ -57,6 +57,8 @@ def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     import jax
 
     jax.config.update("jax_platforms", "cpu" if cell.accelerator == "cpu" else "cuda")
+    if len(cell.devices) > 1 and not hasattr(jax.sharding, "AxisType"):
+        raise Unsupported("several devices need JAX 0.6 or newer")
     if cell.accelerator == "cpu" and len(cell.devices) > 1:
         jax.config.update("jax_num_cpu_devices", len(cell.devices))
     jax.config.update("jax_enable_x64", cell.precision == "float64")
@@ -87,7 +89,7 @@ class Network:
     """The parameters by full name, and the step over them."""
 
     def __init__(self, jax: Any, workload: Workload, cell: Cell, arrays: Arrays, settings: Dict[str, Any]) -> None:
-        self.jax, self.settings = jax, settings
+        self.jax, self.settings, self.cuda = jax, settings, cell.accelerator != "cpu"
         # of products; below float32, parameters and everything else stay float32
         self.operands = "float32" if cell.precision == "tf32" else cell.precision
         self.precision = "float64" if cell.precision == "float64" else "float32"
@@ -125,6 +127,8 @@ class Network:
         device_put turns a turned array five times faster than numpy, but may alias any other, even with may_alias=False.
         """
         array = array.astype(self.precision if array.dtype.kind == "f" else array.dtype, copy=False)
+        if sharding is not None and self.cuda:  # at once, so that no GPU holds what belongs to the others
+            return self.jax.block_until_ready(self.jax.device_put(array, sharding))
         copied = self.jax.numpy.array(array, copy=True) if array.flags.c_contiguous else self.jax.device_put(array)
         if sharding is not None:
             copied = self.jax.device_put(copied, sharding)

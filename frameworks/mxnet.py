@@ -74,11 +74,11 @@ KEYS = {
 
 def build(workload: Workload, cell: Cell, arrays: Arrays) -> "Network":
     """The network with the given parameters, and its step."""
-    load_libraries()
     if cell.accelerator != "cpu":
-        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # MXNet has no switch of its own
-        if not gpus():
-            raise Unsupported("this MXNet sees no CUDA device: stepbench env install mxnet --accelerator cuda, or --python mxnet=PATH")
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"  # MXNet has no switch of its own; before the libraries are there
+    load_libraries()
+    if cell.accelerator != "cpu" and not gpus():
+        raise Unsupported("this MXNet sees no CUDA device: stepbench env install mxnet --accelerator cuda, or --python mxnet=PATH")
     if cell.precision != "float32":
         raise Unsupported("only float32 so far")
     return Network(workload, cell, arrays, framework.variants[cell.variant].settings)

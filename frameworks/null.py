@@ -36,6 +36,7 @@ framework = Framework(
         "babbles": Variant("writes garbage into the harness's pipe", settings={"fault": "babbles"}),
         "hungry": Variant("takes memory until there is none", settings={"fault": "hungry"}),
         "strays": Variant("updates with half the learning rate in its second process", settings={"seconds": 0.02, "stray": 0.5}),
+        "lags": Variant("takes five times as long in its second process", settings={"seconds": 0.02, "lag": 5.0}),
         "second": Variant("is killed in the first step of its second process", settings={"seconds": 0.02, "fault": "second"}),
         "jumpy": Variant("takes a different time in every process", settings={"seconds": 0.01, "jump": 8.0}),
         "bimodal": Variant("takes 20 or 28 ms, changing every eighth step", settings={"seconds": 0.02, "course": "bimodal"}),
@@ -68,6 +69,7 @@ class Null:
         rate *= settings.get("stray", 1.0) if RANK else 1.0
         self.reference = Reference(workload._replace(learning_rate=rate), arrays, "float32", cell.mode == "train")
         self.seconds = settings.get("seconds", 0.0)
+        self.seconds *= settings.get("lag", 1.0) if RANK else 1.0
         if settings.get("jump"):
             self.seconds *= settings["jump"] ** (os.getpid() * 0.618034 % 1.0)
         self.start, self.read = self.reference.start, self.reference.read

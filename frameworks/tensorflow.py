@@ -127,8 +127,9 @@ class Network:
         each = len(array) // strategy.num_replicas_in_sync
 
         def share(context: Any) -> Any:
-            first = context.replica_id_in_sync_group * each
-            return tf.constant(array[first : first + each])
+            replica = context.replica_id_in_sync_group
+            with tf.device(strategy.extended.worker_devices[replica]):
+                return tf.constant(array[replica * each : (replica + 1) * each])
 
         return strategy.experimental_distribute_values_from_function(share)
 
@@ -140,7 +141,7 @@ class Network:
     def replicated(self, variable: Any) -> Any:
         """A variable's value, which must be the same on all devices but for roundings: rows of an embedding are added up in any order."""
         first, *others = self.replicas(variable)
-        if any(abs(first - other).max() > 1e-5 * abs(first).max() for other in others):
+        if not all(abs(first - other).max() <= 1e-5 * abs(first).max() for other in others):
             raise RuntimeError("a variable differs between the devices")
         return first
 

@@ -8,6 +8,7 @@ contract has it.
 import copy
 import os
 import shutil
+import sys
 from collections import OrderedDict
 from contextlib import nullcontext
 from typing import Any, Dict, Tuple
@@ -29,6 +30,9 @@ from workloads.layers import (
 )
 from workloads.parameters import Arrays
 
+# Of DistributedDataParallel: no copy between gradients and what is sent, and what is known of a graph that never changes.
+PARALLEL = {"gradient_as_bucket_view": True, "static_graph": True}
+
 framework = Framework(
     title="PyTorch",
     distributions=("torch",),
@@ -43,9 +47,9 @@ framework = Framework(
     variants={
         "default": Variant("eager modules and torch.optim.SGD, as documented"),
         "tuned": Variant(
-            "eager; memory kept by the allocator between steps, channels last, time-major LSTM; on a GPU a step is one CUDA graph",
+            "eager; memory kept by the allocator between steps, channels last, time-major LSTM; on one GPU a step is one CUDA graph",
             environment=ALLOCATOR,
-            settings={"channels_last": True, "time_major": True, "in_place": True, "graph": True},
+            settings={"channels_last": True, "time_major": True, "in_place": True, "graph": True, "parallel": PARALLEL},
         ),
         "compile": Variant("torch.compile, as documented", settings={"compile": {}}),
         "reduce-overhead": Variant(
@@ -108,11 +112,10 @@ class Network:
         self.cuda = cell.accelerator != "cpu"
         self.ranks, rank = len(cell.devices), int(os.environ.get("RANK", "0"))
         self.device = f"cuda:{rank}" if self.cuda else "cpu"
-        if self.ranks > 1 and not torch.distributed.is_initialized():
-            os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # all are on this machine, whose name may not be one that can be looked up
-            torch.distributed.init_process_group("nccl" if self.cuda else "gloo")
         if self.cuda:
             torch.cuda.set_device(self.device)
+        if self.ranks > 1 and not torch.distributed.is_initialized():
+            join(rank, self.ranks, self.device)
             self.begin, self.end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         nodes = trace(workload)
         self.training = cell.mode == "train"
@@ -278,6 +281,19 @@ def network(nodes: Tuple[Node, ...], settings: Dict[str, Any]) -> Any:
     return nn.Sequential(OrderedDict((node.name, make[type(node.layer)](node, node.layer)) for node in nodes))
 
 
+def join(rank: int, ranks: int, device: str) -> None:
+    """The other processes of this cell, all of them on this machine."""
+    import torch
+
+    where = {"init_method": "file://" + os.environ["RENDEZVOUS"], "rank": rank, "world_size": ranks}
+    if device != "cpu":
+        torch.distributed.init_process_group("nccl", device_id=torch.device(device), **where)
+        return
+    if sys.platform.startswith("linux"):
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # the machine's own name may not be one that can be looked up
+    torch.distributed.init_process_group("gloo", **where)
+
+
 def norm_of_all(cuda: bool) -> Any:
     """Batch normalisation over the samples of all devices: PyTorch's own, which is for GPUs only; on the CPU the same by hand."""
     import torch
@@ -302,7 +318,8 @@ def norm_of_all(cuda: bool) -> Any:
         def forward(self, x: Any) -> Any:
             if not self.training:
                 return super().forward(x)
-            axes, shape = (0, 2, 3), (1, -1, 1, 1)
+            given, axes, shape = x.dtype, (0, 2, 3), (1, -1, 1, 1)
+            x = x if given == torch.float64 else x.float()
             mean = Mean.apply(x.mean(axes))
             variance = Mean.apply((x - mean.view(shape)).square().mean(axes))
             count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
@@ -310,7 +327,7 @@ def norm_of_all(cuda: bool) -> Any:
                 self.running_mean.lerp_(mean, self.momentum)
                 self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
             scale = self.weight * torch.rsqrt(variance + self.eps)
-            return (x - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)
+            return ((x - mean.view(shape)) * scale.view(shape) + self.bias.view(shape)).to(given)
 
     return Norm
 

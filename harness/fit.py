@@ -31,8 +31,8 @@ class Fit:
     """With the largest mini-batch that fits; 0 samples where none does, or nothing is known."""
     status: Status = "ok"
     reason: str = ""
-    peak_bytes: dict[int, int] = field(default_factory=dict)
-    """By mini-batch, of those that fit: the most that was taken, of the GPU's memory or of the machine's."""
+    peak_bytes: dict[int, int | None] = field(default_factory=dict)
+    """By mini-batch, of those that fit: the most that was taken, of the machine's memory; on a GPU of that, None where nobody tells."""
     too_large: int | None = None
     """The least mini-batch that did not fit; None: none was too large."""
 
@@ -71,7 +71,7 @@ def guess(cell: Cell, room: float) -> int:
 def fit(cell: Cell, room: float, launch: Callable[[Cell], Launch], log: Path, watch: Watch) -> Fit:
     """Tries a cell with one mini-batch after the other, where there are so many bytes; of several devices each has the same share. Running
     out of memory is an answer; whatever else goes wrong ends it, and is said."""
-    peaks: dict[int, int] = {}
+    peaks: dict[int, int | None] = {}
     several = len(cell.devices)
 
     def fits(share: int) -> bool:
@@ -94,13 +94,14 @@ def fit(cell: Cell, room: float, launch: Callable[[Cell], Launch], log: Path, wa
     return Fit(cell._replace(mini_batch=several * found), *status, peaks, too_large and several * too_large)
 
 
-def _peak(how: Launch, log: Path) -> int:
-    """Bytes: of the device's memory, on a GPU whose framework tells; else of the process. Raises WorkerFailed."""
+def _peak(how: Launch, log: Path) -> int | None:
+    """Bytes: on a GPU of its memory, as the framework tells, else of the process. Raises WorkerFailed."""
     log.unlink(missing_ok=True)
     worker = Worker(how, log)
     try:
         worker.ask(how.message(host.layout(how.cell.processors)))
         reply = worker.ask({"do": "warm_up", "n": STEPS, "mode": how.cell.mode})
-        return int(reply.get("peak_device_bytes") or reply["peak_memory_bytes"])
+        found: int | None = reply["peak_memory_bytes"] if how.cell.accelerator == "cpu" else reply.get("peak_device_bytes")
+        return found
     finally:
         worker.end()

@@ -9,9 +9,9 @@ import os
 import select
 import shlex
 import signal
-import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +47,11 @@ INHERITED = ("HOME", "PATH", "USER", "LD_LIBRARY_PATH")
 sets, it sets itself."""
 
 
-MEETING_PLACE, USUAL_PORT = "127.0.0.1", 29500
-"""Where the processes of one worker meet, and the port that torchrun uses by default."""
+MEETING = "RENDEZVOUS"
+"""Names a file by which the processes of one worker find each other; it is not there yet."""
+
+CAUSE_SECONDS = 1.0
+"""How long another process's failure is waited for, which may be why one has failed."""
 
 FAILURES = ("unsupported", "out-of-memory", "crashed")
 """What a worker may say of itself."""
@@ -111,14 +114,10 @@ class Launch:
         framework: frameworks.Framework = frameworks.discover()[self.cell.framework].framework
         return framework.processes(self.cell)
 
-    def ranks(self, port: int) -> Iterator[dict[str, str]]:
-        """What tells each process which one it is, and the port where they meet; nothing of a single one."""
-        if self.processes == 1:
-            yield {}
-            return
+    def ranks(self) -> Iterator[dict[str, str]]:
+        """What tells each process which one it is; nothing of a single one."""
         for rank in range(self.processes):
-            which = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": self.processes, "MASTER_ADDR": MEETING_PLACE, "MASTER_PORT": port}
-            yield {name: str(value) for name, value in which.items()}
+            yield {} if self.processes == 1 else {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(self.processes)}
 
     def share(self, cpus: Sequence[int], rank: int) -> list[int]:
         """The processors of one process: on CPU devices each has its own; those that feed a GPU go where there is room."""
@@ -135,19 +134,26 @@ class Launch:
         if own["do"] == "build":
             own["cpus"] = self.share(own["cpus"], rank)
             own["memory_limit"] = own["memory_limit"] and own["memory_limit"] // self.processes
-        if rank and "file" in own:
-            own["file"] = f"{own['file']}.{rank}.npz"
+        if "file" in own:
+            own["file"] = self.file_of_rank(own["file"], rank)
         return own
+
+    @staticmethod
+    def file_of_rank(file: str, rank: int) -> str:
+        """What one process writes for what it was asked to write into a file."""
+        return f"{file}.{rank}.npz" if rank else file
 
     def command(self) -> str:
         """One shell line that runs the cell again, on the processors that its turns had, whatever the shell exports; of several
         processes the last one's answers are printed."""
         message, lines = self.message(host.layout(self.cell.processors)), []
         kept = " ".join(f'${{{name}+{name}="${name}"}}' for name in INHERITED)
-        for rank, own in enumerate(self.ranks(USUAL_PORT)):
-            assignments = [f"{name}={value}" for name, value in sorted({**self.variables, **own}.items())]
+        meeting = "" if self.processes == 1 else f' {MEETING}="${{TMPDIR:-/tmp}}/stepbench-$$"'  # $$: another one each time
+        for rank, which in enumerate(self.ranks()):
+            assignments = [f"{name}={value}" for name, value in sorted({**self.variables, **which}.items())]
             asked = json.dumps(self.for_rank(message, rank))
-            lines.append(f"env -i {kept} " + shlex.join([*assignments, str(self.environment.python), str(WORKER), "--steps", "10", asked]))
+            own = shlex.join([*assignments, str(self.environment.python), str(WORKER), "--steps", "10", asked])
+            lines.append(f"env -i {kept}{meeting} {own}")
         return " > /dev/null & ".join(lines)
 
 
@@ -302,8 +308,9 @@ class Worker:
         inherited["TMPDIR"] = str(log.parent)  # what a killed worker leaves behind goes with the logs' folder
         self.processes: list[_Process] = []
         try:
-            for own in launch.ranks(_free_port() if launch.processes > 1 else 0):
-                self.processes.append(_Process(launch, log, inherited | launch.variables | own))
+            meeting = {MEETING: str(log.parent / f"meeting-{uuid.uuid4().hex}")} if launch.processes > 1 else {}
+            for own in launch.ranks():
+                self.processes.append(_Process(launch, log, inherited | launch.variables | own | meeting))
         except WorkerFailed:
             self.end()
             raise
@@ -334,10 +341,26 @@ class Worker:
             if not ready:
                 raise WorkerFailed("timeout", f"no answer within {self.launch.timeout:g} s")
             for process in {watched[descriptor]: None for descriptor in ready}:
-                reply = process.take(ready, self.awaited)
+                try:
+                    reply = process.take(ready, self.awaited)
+                except WorkerFailed as failure:
+                    raise self._cause(process, failure) from failure
                 if reply is not None:
                     answers[process] = reply
         return together([answers[process] for process in self.processes])
+
+    def _cause(self, failed: _Process, failure: WorkerFailed) -> WorkerFailed:
+        """Of one process's failure: perhaps another one has ended, or has no memory, and this one has only lost it."""
+        found = [failure]
+        others = [process for process in self.processes if process is not failed]
+        ready, _, _ = select.select([d for p in others for d in p.watched], [], [], CAUSE_SECONDS) if others else ([], [], [])
+        for process in others:
+            try:
+                if any(descriptor in ready for descriptor in process.watched):
+                    process.take(ready, self.awaited)
+            except WorkerFailed as another:
+                found.append(another)
+        return min(found, key=lambda f: (f.status != "out-of-memory", "ended by signal" not in f.reason))
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
         """Sends, and blocks for the answer."""
@@ -377,6 +400,7 @@ class Worker:
             process.end()
 
 
+TIMES = ("seconds", "device_seconds", "wall_seconds", "looked_seconds")
 ADDED_UP = ("cpu_seconds", "ready_seconds", "major_faults", "minor_faults", "involuntary_switches", "peak_memory_bytes")
 LONGEST = ("load_seconds", "build_seconds", "late_seconds", "peak_device_bytes")
 REPLICAS_APART = 1e-4
@@ -384,8 +408,8 @@ REPLICAS_APART = 1e-4
 
 
 def together(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What a worker of several processes has to say: times are those of the first, which waits for the others in every step; what they
-    use is added up. Raises WorkerFailed where they have not become the same network."""
+    """What a worker of several processes has to say: times are those of the one that took longest, since the mini-batch is done when the
+    last one is; what they use is added up. Raises WorkerFailed where they have not become the same network."""
     first, *others = answers
     if not others:
         return first
@@ -394,20 +418,15 @@ def together(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
             for other in others:
                 if not _alike(norm, other[kind].get(name)):
                     raise WorkerFailed("unequal", f"{name} differs between its processes: {norm} and {other[kind].get(name)}")
+    slowest = max(answers, key=lambda a: sum(a.get("seconds", ())))
+    times = {name: slowest[name] for name in TIMES if name in slowest}
     summed = {name: sum(a[name] for a in answers) for name in ADDED_UP if name in first}
     longest = {name: max(a[name] for a in answers) for name in LONGEST if first.get(name) is not None}
-    return {**first, **summed, **longest}
+    return {**first, **times, **summed, **longest}
 
 
 def _alike(one: float | None, other: float | None) -> bool:
     return one == other or (one is not None and other is not None and abs(one - other) <= REPLICAS_APART * max(abs(one), abs(other)))
-
-
-def _free_port() -> int:
-    """Of this machine's own address, for processes of a worker to meet at."""
-    with socket.socket() as found:
-        found.bind((MEETING_PLACE, 0))
-        return int(found.getsockname()[1])
 
 
 def log_tail(log: Path, lines: int = 12) -> list[str]:

@@ -95,6 +95,20 @@ def too_exact(wanted: Expected, found: dict[str, dict[str, Any]], check: Check) 
     return f"{same} of {moved} large updates or logits are exact to the last bit: not computed in float32, but more precisely"
 
 
+REPLICAS_APART = 1e-5
+"""Of an array's largest value: the same array in several processes, each of which adds the same numbers up in its own order."""
+
+
+def _alike(one: Any, other: Any) -> bool:
+    same = getattr(other, "shape", None) == one.shape
+    return same and bool(one.size == 0 or numpy.max(numpy.abs(one - other)) <= REPLICAS_APART * numpy.max(numpy.abs(one)))
+
+
+def _loaded(file: str) -> dict[str, Any]:
+    with numpy.load(file) as data:
+        return dict(data)
+
+
 def prove_tiny(worker: Worker, launch: Launch, workload: Workload, cpus: list[int] | None = None) -> Proof:
     """Lets a worker build a launch's cell, which is of this small workload, run three steps, and give everything back; on these
     processors, if not on those it would be timed on.
@@ -113,10 +127,12 @@ def prove_tiny(worker: Worker, launch: Launch, workload: Workload, cpus: list[in
             file = Path(folder) / "arrays.npz"
             worker.ask({"do": "read", "what": what, "file": str(file)})
             try:
-                with numpy.load(file) as data:
-                    arrays = dict(data)
+                arrays, *others = (_loaded(launch.file_of_rank(str(file), rank)) for rank in range(launch.processes))
             except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
                 raise WorkerFailed("crashed", f"its arrays cannot be read: {error}") from error
+            for other in others:
+                if apart := next((name for name, array in arrays.items() if not _alike(array, other.get(name))), ""):
+                    raise WorkerFailed("unequal", f"{apart} differs between its processes")
             wrong = next((name for name, array in arrays.items() if array.dtype.kind not in "fiub"), None)
             if wrong is not None:
                 raise WorkerFailed("crashed", f"{wrong} holds {arrays[wrong].dtype}, not real numbers")

@@ -104,15 +104,17 @@ def in_words(found: Scaling) -> str:
     """One line."""
     cell = found.result.cell
     shared = f"a mini-batch of {cell.mini_batch} shared out" if found.kind == "strong" else f"{found.against.mini_batch} samples each"
+    return f"{workload_title(cell.workload)}, {label(found.result)}, {runs_on(cell)}, {shared}: {gain(found)}"
+
+
+def gain(found: Scaling) -> str:
+    """Speed-up, efficiency, and what of a step is communication, as far as that is known."""
     interval = f" ({span(found.speedup)})" if found.speedup.low is not None else ""
-    text = (
-        f"{workload_title(cell.workload)}, {label(found.result)}, {runs_on(cell)}, {shared}: {times(found.speedup.estimate)}x{interval}"
-        f" the samples a second of one, {100 * found.efficiency:.0f} % of each"
-    )
+    text = f"{times(found.speedup.estimate)}x{interval} the samples a second of one, {100 * found.efficiency:.0f} % of each"
     share = found.communication
     if share is None:
         return text
-    if share.estimate < 0:
+    if share.high is not None and share.high <= 0:
         return text + "; a step takes no longer than one device's own share by itself"
     ends = f" ({_hundredths(share.low)} to {_hundredths(share.high)} %)" if share.low is not None and share.high is not None else ""
     return text + f"; communication and waiting: {_hundredths(share.estimate)} %{ends} of a step"

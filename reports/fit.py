@@ -23,7 +23,7 @@ def sheet(found: Sequence[Fit], rooms: dict[str, int]) -> Sheet:
         said = ": ".join(filter(None, (fit.status, fit.reason))) if fit.status != "ok" else ""
         said = said or ("larger ones were not tried" if fit.too_large is None else "")
         why = (notes.number(said),) if said else ()
-        known = peak is not None and fit.status == "ok"
+        known = cell.mini_batch in fit.peak_bytes and fit.status == "ok"
         estimate = fit.estimate_bytes if known else 0
         rows.append(
             (

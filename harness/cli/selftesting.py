@@ -59,10 +59,11 @@ def selftest(on_gpu: bool, location: str | None, wait: bool, style: str, output:
 
     if on_gpu and not gpu.gpus():
         raise BadRequest("no GPU is seen here: no NVIDIA driver answers (NVML)")
+    cells = _cells("cuda:0" if on_gpu else "cpu", **asked)  # bad input is said at once, whoever measures now
     with machine_to_ourselves(wait, progress.say):
         store = open_store(location, "create")
         with progress.watch() as watch:
-            findings, results, run = _carried_out("cuda:0" if on_gpu else "cpu", store, watch, **asked)
+            findings, results, run = _carried_out(cells, asked["rounds"], asked["python_paths"], store, watch)
     first, facts = results[0].cell, host.facts()
     line = machine_line(store, store.run(run))
     give(
@@ -78,15 +79,20 @@ def selftest(on_gpu: bool, location: str | None, wait: bool, style: str, output:
     sys.exit(NOT_ALL_OK if any(f.passed is False for f in findings) else 0)
 
 
+def _cells(device: str, workload_names: list[str], framework_names: list[str], precisions: list[str], **_: Any) -> tuple[Cell, ...]:
+    """What is timed."""
+    import frameworks
+    from harness import plan
+
+    on_gpu = frameworks.accelerator(device) != "cpu"
+    chosen = workload_names or plan.suites()["paper" if on_gpu else "tiny"].workloads
+    kinds = precisions or (["float32", "tf32", "bfloat16"] if on_gpu else ["float32"])
+    threads = [plan.all_cores([device])]
+    return plan.make_cells(chosen, framework_names, ["default", "tuned"], threads, precisions=kinds, devices=[device])
+
+
 def _carried_out(
-    device: str,
-    store: Store,
-    watch: Watch,
-    workload_names: list[str],
-    framework_names: list[str],
-    precisions: list[str],
-    rounds: int,
-    python_paths: dict[str, str],
+    cells: tuple[Cell, ...], rounds: int, python_paths: dict[str, str], store: Store, watch: Watch
 ) -> tuple[list[Finding], list[Result], int]:
     """All checks, in their order; the cells that were timed, and the number of their run."""
     import random
@@ -99,11 +105,8 @@ def _carried_out(
     from reports import selftest as report
     from reports.contests import trusted
 
-    on_gpu = frameworks.accelerator(device) != "cpu"
-    chosen = workload_names or plan.suites()["paper" if on_gpu else "tiny"].workloads
-    kinds = precisions or (["float32", "tf32", "bfloat16"] if on_gpu else ["float32"])
-    threads = [plan.all_cores([device])]
-    cells = plan.make_cells(chosen, framework_names, ["default", "tuned"], threads, precisions=kinds, devices=[device])
+    on_gpu = cells[0].accelerator != "cpu"
+    chosen = list(dict.fromkeys(cell.workload for cell in cells))
     seed = random.SystemRandom().randrange(2**31)
     done = execute(plan.Plan(cells, rounds, pace=selftest.SHORT, seed=seed, pythons=python_paths), store, None, watch)
     results = done.results
@@ -120,17 +123,19 @@ def _carried_out(
         )
         for name in dict.fromkeys(r.cell.framework for r in results if trusted(r))
     }
-    if "torch" in there:
-        small = selftest.of_its_size("fcn-5" if on_gpu else "fcn-5-tiny", usual)
-        findings += report.planted(selftest.plant(small, there["torch"].python, watch, None if on_gpu else selftest.LITTLE))
+    small = selftest.of_its_size("fcn-5" if on_gpu else "fcn-5-tiny", usual)
+    memory = None if on_gpu else selftest.LITTLE
+    findings += report.planted(selftest.plant(small, there["torch"].python, watch, memory) if "torch" in there else [])
     with tempfile.TemporaryDirectory(prefix="stepbench-selftest-") as folder:
-        for cell in _raced(results, chosen, usual, list(there)):
-            log = Path(folder) / f"{cell.workload}-{cell.framework}"
-            findings += report.by_hand([selftest.by_hand(cell, there[cell.framework], log, watch)])
-        if on_gpu and there:
-            name, environment = next(iter(there.items()))
-            cell = selftest.of_its_size("fcn-5-tiny", usual._replace(framework=name))
-            findings.append(report.neighbour(selftest.neighbour(cell, environment, Path(folder) / "neighbour")))
+        raced = _raced(results, chosen, usual, list(there))
+        logs = {cell: Path(folder) / f"{cell.workload}-{cell.framework}" for cell in raced}
+        findings += report.by_hand([selftest.by_hand(cell, there[cell.framework], logs[cell], watch) for cell in raced])
+        if on_gpu:
+            seen = None
+            for name, environment in list(there.items())[:1]:
+                cell = selftest.of_its_size("fcn-5-tiny", usual._replace(framework=name))
+                seen = selftest.neighbour(cell, environment, Path(folder) / "neighbour")
+            findings.append(report.neighbour(seen))
     return findings + _several(chosen[:2], list(there), usual, python_paths, watch), results, done.run
 
 
@@ -142,7 +147,7 @@ def _raced(results: list[Result], chosen: Sequence[str], usual: Cell, there: lis
 
     found = []
     for network in NETWORKS[:1] if usual.accelerator == "cpu" else [name for name in NETWORKS if name in chosen]:
-        for name in filter(by_hand, there):
+        for name in (name for name in there if by_hand(name, usual.accelerator)):
             cell = selftest.of_its_size(network, usual._replace(framework=name, variant="tuned"))
             alike = [r for r in results if trusted(r) and r.cell._replace(variant="tuned") == cell]
             found.append(min(alike, key=lambda r: r.number.estimate).cell if alike else cell)
@@ -153,6 +158,7 @@ def _several(chosen: Sequence[str], there: list[str], usual: Cell, pythons: dict
     """Two devices beside one."""
     import frameworks
     from harness import gpu, host, plan, selftest
+    from harness.problems import BadRequest
     from reports import selftest as report
 
     on_gpu = usual.accelerator != "cpu"
@@ -162,7 +168,10 @@ def _several(chosen: Sequence[str], there: list[str], usual: Cell, pythons: dict
     if not able:
         return report.several([], why="no framework that was measured can use several")
     two = [usual.device, f"{usual.accelerator}:0+1"]
-    pair = plan.make_cells(chosen, able, ["default"], [usual.threads if on_gpu else 1], devices=two)
+    try:
+        pair = plan.make_cells(chosen, able, ["default"], [usual.threads if on_gpu else 1], devices=two)
+    except BadRequest as problem:
+        return report.several([], why=str(problem))
     both = selftest.measured(plan.Plan(pair, 1, pace=selftest.SHORT, pythons=pythons), watch)
     alone = [r for r in both if len(r.cell.devices) == 1] if on_gpu else []  # what tiny networks gain on a CPU says nothing
     return report.several([r for r in both if len(r.cell.devices) > 1], alone)

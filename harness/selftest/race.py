@@ -8,6 +8,7 @@ import os
 import signal
 import statistics
 import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from harness.launcher import INHERITED, Launch, Worker, WorkerFailed, launch
 from harness.problems import Problem
 
 LAPS = 4
+TIMEOUT = 600.0
+"""Seconds for one answer of a script."""
 NETWORKS = ("fcn-5", "alexnet", "lstm-32")
 """Of which there are scripts: plain_torch.py and its like, one a framework."""
 
@@ -44,17 +47,28 @@ class Script:
     def __init__(self, command: Sequence[str], variables: dict[str, str], cpus: Sequence[int], log: IO[Any]) -> None:
         inherited = {name: value for name, value in os.environ.items() if name in INHERITED}  # as a worker's
         self.command = command
-        self.process = subprocess.Popen(
-            command, env={**inherited, **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd="/",
-            start_new_session=True, preexec_fn=lambda: os.sched_setaffinity(0, cpus),
-        )  # fmt: skip
+
+        def pinned() -> None:
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, cpus)
+
+        try:
+            self.process = subprocess.Popen(
+                command, env={**inherited, **variables}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd="/",
+                start_new_session=True, preexec_fn=pinned,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError) as error:
+            raise Ended(f"{' '.join(command[1:3])[:80]} cannot be started: {error}") from error
         while self._line().strip() != "ready":
             pass
         os.killpg(self.process.pid, signal.SIGSTOP)
 
     def _line(self) -> str:
         assert self.process.stdout is not None
+        too_long = threading.Timer(TIMEOUT, self.process.kill)
+        too_long.start()
         line = self.process.stdout.readline()
+        too_long.cancel()
         if not line:
             self.end()
             raise Ended(
@@ -66,9 +80,13 @@ class Script:
         """Seconds of each step."""
         assert self.process.stdin is not None
         os.killpg(self.process.pid, signal.SIGCONT)
-        self.process.stdin.write(f"{n}\n")
-        self.process.stdin.flush()
-        seconds = list(json.loads(self._line()))
+        try:
+            self.process.stdin.write(f"{n}\n")
+            self.process.stdin.flush()
+            seconds = list(json.loads(self._line()))
+        except (OSError, ValueError, TypeError) as error:
+            self.end()
+            raise Ended(f"{' '.join(self.command[1:3])[:80]} does not answer: {error}") from error
         os.killpg(self.process.pid, signal.SIGSTOP)
         return seconds
 
@@ -78,7 +96,13 @@ class Script:
             os.killpg(self.process.pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-        self.process.communicate()
+        for pipe in (self.process.stdin, self.process.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:
+                pass  # what nobody reads any more
+        self.process.wait()
 
 
 class Measured:
@@ -107,9 +131,9 @@ class Measured:
         self.worker.end()
 
 
-def by_hand(framework: str) -> bool:
-    """Whether there are scripts for a framework."""
-    return _file(framework).exists()
+def by_hand(framework: str, accelerator: str) -> bool:
+    """Whether there are scripts for a framework that run there."""
+    return _file(framework).exists() and (accelerator == "cpu" or framework in ("torch", "jax"))
 
 
 def _file(framework: str) -> Path:

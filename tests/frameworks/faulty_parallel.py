@@ -27,7 +27,7 @@ def build(workload, cell, arrays):
 
     if cell.variant == "same-half":
         if not torch.distributed.is_initialized():
-            torch.distributed.init_process_group("gloo")
+            plain.join(int(os.environ["RANK"]), 2, "cpu")
         os.environ["RANK"] = "0"
     if cell.variant == "local-norm":
         plain.norm_of_all = lambda cuda: torch.nn.BatchNorm2d

@@ -15,7 +15,8 @@ from workloads import cost
 LEFT_OUT = {"torch": cost.zero_state_flops, "jax": cost.zero_padding_flops}
 TOLERANCE = 1e-6
 
-ALL = workloads.discover()
+FOR_GPUS = ("large-matrix-product", "memory-copy")  # what a GPU can do: not for a processor, and without a product
+ALL = {name: workload for name, workload in workloads.discover().items() if name not in FOR_GPUS}
 TINY = [workload.tiny.name for workload in ALL.values() if workload.tiny]
 COUNTED = [(name, variant) for name in LEFT_OUT for variant in frameworks.discover()[name].framework.variants]
 

@@ -19,13 +19,15 @@ from harness import fit as fitting
 from harness import gpu, host, plan
 from harness.environments import Environment
 from harness.gate import _conditions
-from harness.launcher import USUAL_PORT, Worker, WorkerFailed, launch, together
+from harness.launcher import Worker, WorkerFailed, launch, together
 from harness.problems import BadRequest
 from harness.records import Conditions, GpuConditions, Turn
 from harness.tiny import TinyProofs
 from harness.turns import Competitor, Pace, run_round
 from harness.watch import Silent
 from workloads import cost
+
+pytestmark = pytest.mark.skipif(len(host.available()) < 2, reason="one processor: two CPU devices need two")
 
 OWN = Environment("null", Path(sys.executable), None, "test", "test", {}, "")
 COUNT = cost.parameter_count(workloads.discover()["fcn-5-tiny"])
@@ -150,7 +152,8 @@ def test_a_process_for_each_device(tmp_path):
         assert built["parameter_count"] == COUNT
         found = [psutil.Process(pid).environ() for pid in worker.pids]
         assert [(e["RANK"], e["WORLD_SIZE"], e["OMP_NUM_THREADS"]) for e in found] == [("0", "2", "1"), ("1", "2", "1")]
-        assert len({(e["MASTER_ADDR"], e["MASTER_PORT"]) for e in found}) == 1
+        (meeting,) = {e["RENDEZVOUS"] for e in found}
+        assert not Path(meeting).exists()
         assert [os.sched_getaffinity(pid) for pid in worker.pids] == [{cpus[0]}, {cpus[-1]}]
         worker.pause()
         assert {psutil.Process(pid).status() for pid in worker.pids} == {psutil.STATUS_STOPPED}
@@ -179,6 +182,24 @@ def test_a_round_of_several_processes(tmp_path):
     assert both.cpu_per_wall > 1.4 * alone.cpu_per_wall
 
 
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_the_slowest_process_counts(tmp_path, mode):
+    """The mini-batch is done when the last one is; nothing makes the first wait for it. It uses its processors, and is not refused."""
+    how = launch(TWO._replace(variant="lags", mode=mode), OWN, arrays=None)
+    (found,) = run_round([how], (1, 0), None, Pace(laps=2, seconds=0, turn_seconds=0.1), "s", tmp_path).values()
+    assert found.seconds_per_step == pytest.approx(0.1, abs=0.02)
+    assert sum(found.turns[1].seconds) == pytest.approx(found.turns[1].wall_seconds, rel=0.05)
+    assert found.cpu_per_wall < 2.1
+
+
+def test_a_stray_process_is_found_before_anything_is_timed(stepbench):
+    """By its parameters, of which the norms alone would say little."""
+    done = stepbench("check", "-w", "fcn-5", "-f", "null", "--variant", "strays", "--devices", "cpu:0-1", "--json")
+    (cell,) = json.loads(done.stdout)
+    assert (done.returncode, cell["status"]) == (1, "unequal")
+    assert "differs between its processes" in cell["reason"]
+
+
 def test_processes_that_do_not_stay_the_same_network(tmp_path):
     """The first one's losses and parameters are right; the second one's are not: it is no step of the whole mini-batch."""
     (failed,) = run_round([two("strays")], (1, 0), None, Pace(laps=2, seconds=0, turn_seconds=0.02), "s", tmp_path).values()
@@ -197,13 +218,13 @@ def test_one_of_the_processes_is_killed(tmp_path):
 
 
 def test_answers_together():
-    """Times are the first one's, which waits for the others; what they use is added up; norms may differ by what adding up in another
-    order takes."""
+    """Times are those of the one that took longest; what they use is added up; norms may differ by what adding up in another order
+    takes."""
     one = {"seconds": [1.0], "cpu_seconds": 1.0, "late_seconds": 0.1, "peak_device_bytes": 5, "norms": {"w": 1.0}, "statistics": {}}
     other = {**one, "seconds": [2.0], "cpu_seconds": 0.5, "late_seconds": 0.2, "peak_device_bytes": 7, "norms": {"w": 1.00005}}
     assert together([one]) is one
     found = together([one, other])
-    assert found == {**one, "cpu_seconds": 1.5, "late_seconds": 0.2, "peak_device_bytes": 7}
+    assert found == {**one, "seconds": [2.0], "cpu_seconds": 1.5, "late_seconds": 0.2, "peak_device_bytes": 7}
     for wrong in (1.001, None):
         with pytest.raises(WorkerFailed, match="w differs between its processes"):
             together([one, {**other, "norms": {"w": wrong}}])
@@ -212,7 +233,7 @@ def test_answers_together():
 def test_by_hand_again(tmp_path):
     """One line starts all processes; it prints the answers of one."""
     line = two().command()
-    assert f"MASTER_PORT={USUAL_PORT}" in line
+    assert line.count('RENDEZVOUS="${TMPDIR:-/tmp}/stepbench-$$"') == 2
     done = subprocess.run(line, shell=True, capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path)
     built, warm, steps = map(json.loads, done.stdout.splitlines())
     assert built["parameter_count"] == COUNT

@@ -11,7 +11,7 @@ from frameworks import Cell
 from harness.records import Check, Conditions, Limits, Proof, Result, Round, Turn
 from reports import choose, page, sheet, table
 from reports.cells import objects
-from reports.devices import in_words, scalings
+from reports.devices import gain, in_words, scalings
 from reports.plots import devices as picture
 from reports.sides import Refused
 
@@ -58,6 +58,16 @@ def test_weak_scaling():
     assert (found.kind, found.against) == ("weak", ONE.cell)
     assert found.speedup.estimate == pytest.approx(1.6)
     assert found.communication.estimate == pytest.approx(0.2)
+
+
+def test_communication_in_words():
+    """A share with its interval; less than nothing is said to be none only where the whole interval is."""
+    half = result("cuda:0", around(0.063), 32)
+    (found,) = scalings([TWO, half]).values()
+    assert "no longer than" not in gain(found)
+    assert gain(found).endswith(" %) of a step")
+    (found,) = scalings([TWO, result("cuda:0", around(0.08), 32)]).values()
+    assert gain(found).endswith("; a step takes no longer than one device's own share by itself")
 
 
 def test_a_cell_without_a_number_scales_nothing():

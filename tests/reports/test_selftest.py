@@ -42,6 +42,12 @@ def test_equal_work_by_framework_and_precision():
     ]
 
 
+def test_where_nothing_was_measured_the_selftest_fails():
+    """Though nothing of it is unequal: a GPU that no framework sees."""
+    blind = result(status="unsupported", reason="this PyTorch sees no CUDA device")
+    assert [f.passed for f in selftest.equal_work([blind])] == [None, False]
+
+
 @pytest.mark.parametrize(("device_seconds", "passed"), [((0.0995, 0.0995), True), ((0.0985, 0.0985), False), ((), None)])
 def test_two_clocks(device_seconds, passed):
     """Within a per cent of a step and 20 us; .0985 of .1 s is not; without a device's clock nothing is said."""
@@ -111,6 +117,11 @@ def test_several_devices():
     assert (none.passed, none.found) == (None, "one GPU only")
     one = result()
     two = one.but(cell=one.cell._replace(device="cuda:0+1"))
+    half = one.but(cell=one.cell._replace(mini_batch=32))
+    (known,) = selftest.several([two], [one, half])
+    assert known.found.startswith("1.00x (1.00-1.00x) the samples a second of one, 50 % of each; communication and waiting: 0 %") or (
+        "no longer than" in known.found
+    )
     assert verdicts(selftest.several([two, two.but(cell=two.cell._replace(variant="tuned"), status="unequal", reason="w")], [one])) == [
         ("several devices: FCN-5, PyTorch, 2 GPUs (cuda:0+1)", True, "1.00x (1.00-1.00x) the samples a second of one, 50 % of each"),
         ("several devices: FCN-5, PyTorch, tuned, 2 GPUs (cuda:0+1)", False, "unequal: w"),
@@ -135,9 +146,11 @@ def test_the_command(stepbench, tmp_path):
     checks = {check["check"]: check["verdict"] for check in found["checks"]}
     assert checks["equal work, Null, float32"] == checks["gap between steps"] == checks["limits"] == "passed"
     assert checks["clocks"] == "not made"
-    assert [name for name in checks if name.startswith(("several", "planted", "by hand"))] == [
-        "several devices: FCN-5 tiny, Null, 2 CPU devices of 1 thread"
-    ]
+    assert {name: verdict for name, verdict in checks.items() if name.startswith(("several", "planted", "by hand"))} == {
+        "planted faults": "not made",
+        "by hand": "not made",
+        "several devices: FCN-5 tiny, Null, 2 CPU devices of 1 thread": "passed",
+    }
     assert [(cell["framework"], cell["variant"], cell["status"]) for cell in found["cells"]] == [
         ("null", v, "ok") for v in ("default", "tuned")
     ]
