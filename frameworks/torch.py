@@ -114,9 +114,9 @@ class Network:
         self.device = f"cuda:{rank}" if self.cuda else "cpu"
         if self.cuda:
             torch.cuda.set_device(self.device)
+            self.begin, self.end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         if self.ranks > 1 and not torch.distributed.is_initialized():
             join(rank, self.ranks, self.device)
-            self.begin, self.end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         nodes = trace(workload)
         self.training = cell.mode == "train"
         with torch.device("meta"):  # no weights are drawn only to be replaced, which takes seconds for 10^8 of them

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+import frameworks
 from frameworks import Cell
 from harness import conditions, environments, gpu, host, plan, worker
 from harness.cli import cli
@@ -18,6 +19,7 @@ from harness.plan import Plan
 from harness.problems import BadRequest
 from harness.records import Check, Conditions, GpuConditions, Result, Round, Turn, plain
 from harness.session import Session
+from harness.store import Store
 from harness.turns import Competitor, Pace
 from reports import cells as cells_of
 from reports import contests, record, table
@@ -315,3 +317,38 @@ def test_a_record_of_a_driver_is_what_it_answered(driver):
         0,
     )
     assert gpu.processes("cuda:0") == {4711}
+
+
+@pytest.fixture
+def emulated(driver):
+    """Options of a command for PyTorch's adapter on GPUs that are not there (emulated_cuda.py), and how it ends."""
+    driver(nvmlDeviceGetComputeRunningProcesses_v3=[[0, []]])
+    file = Path(__file__).parents[1] / "frameworks/emulated_cuda.py"
+    python = environments.ensure("torch", frameworks.discover()["torch"].framework).python
+    options = ["-f", str(file), "--python", f"emulated_cuda={python}", "-t", "1", "--variant", "default,tuned", "--json"]
+
+    def run(*words):
+        done = CliRunner().invoke(cli, [*words, *options])
+        assert done.stdout, done.output
+        return json.loads(done.stdout)
+
+    return run
+
+
+@pytest.mark.parametrize(("device", "networks"), [("cuda:0", []), ("cuda:0+1", ["-w", "fcn-8,resnet,lstm-32"])])
+@pytest.mark.parametrize("more", [["--mode", "train"], ["--mode", "infer"], ["--precision", "bfloat16", "-w", "fcn-8,lstm-32"]])
+def test_pytorchs_lines_for_a_gpu(emulated, device, networks, more):
+    """They all run, on the CPU: default, and tuned as one captured step; one GPU and two. Numbers are those of the network."""
+    found = emulated("check", "--devices", device, *(more if "-w" in more else [*networks, *more]))
+    assert [(c["workload"], c["variant"], c["status"], c["reason"]) for c in found if c["status"] != "ok"] == []
+    assert len(found) == 2 * (2 if "-w" in more else 3 if networks else 6)
+
+
+def test_a_round_of_pytorchs_lines_for_a_gpu(emulated, tmp_path):
+    """Timed, with its events, which tell 2 ms of each step here; peak memory is what CUDA says."""
+    where = str(tmp_path / "store.sqlite")
+    found = emulated("run", "--suite", "tiny", "-w", "lstm-32-tiny", "--devices", "cuda:0", "--rounds", "1", "--store", where)
+    assert [(c["status"], c["peak_device_bytes"]) for c in found] == [("ok", 12345)] * 2, found
+    store = Store(where, "read")
+    for r in store.results(store.run().id):
+        assert all(turn.device_seconds == [0.002] * len(turn.seconds) for turn in r.rounds[0].turns)
