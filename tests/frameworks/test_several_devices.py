@@ -59,8 +59,8 @@ def faults(tmp_path_factory):
     ("variant", "network", "words"),
     [
         ("summed", "fcn-8", "every update is 2 times the expected one"),
-        ("alone", "fcn-8", "after step 1 is off by"),
-        ("local-norm", "resnet", "loss after step 1 is "),
+        ("alone", "fcn-8", "dense1.weight differs between its processes"),
+        ("local-norm", "resnet", "norm1.running_mean differs between its processes"),
         ("same-half", "fcn-8", "another network, input or labels"),
     ],
 )
@@ -69,6 +69,6 @@ def test_faults_of_several_devices(faults, variant, network, words):
     cell = faults[variant, network]
     assert cell["status"] == "unequal"
     assert words in cell["reason"]
-    assert cell["equal_work"]["tiny"]["share_of_bound"] > 100
+    assert cell["equal_work"] is None or cell["equal_work"]["tiny"]["share_of_bound"] > 100
     assert [faults["right", name]["status"] for name in ("fcn-8", "resnet")] == ["ok", "ok"]
     assert faults["local-norm", "fcn-8"]["status"] == "ok"

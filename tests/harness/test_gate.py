@@ -174,7 +174,7 @@ def test_a_reference_that_fails_is_replaced(monkeypatch, tmp_path):
     from harness.trajectory import Readings, Trajectory
 
     monkeypatch.setenv("STEPBENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr("harness.environments.find", lambda name, framework: OWN)
+    monkeypatch.setattr("harness.environments.find", lambda name, framework, accelerator: OWN)
     said = []
     watch = Silent()
     monkeypatch.setattr(watch, "say", said.append, raising=False)

@@ -23,6 +23,7 @@ from harness.store import Store
 from harness.turns import Competitor, Pace
 from reports import cells as cells_of
 from reports import contests, record, table
+from workloads import files
 
 
 def looked(*how):
@@ -320,9 +321,10 @@ def test_a_record_of_a_driver_is_what_it_answered(driver):
 
 
 @pytest.fixture
-def emulated(driver):
+def emulated(driver, monkeypatch):
     """Options of a command for PyTorch's adapter on GPUs that are not there (emulated_cuda.py), and how it ends."""
     driver(nvmlDeviceGetComputeRunningProcesses_v3=[[0, []]])
+    monkeypatch.setattr(files, "named", [])
     file = Path(__file__).parents[1] / "frameworks/emulated_cuda.py"
     python = environments.ensure("torch", frameworks.discover()["torch"].framework).python
     options = ["-f", str(file), "--python", f"emulated_cuda={python}", "-t", "1", "--variant", "default,tuned", "--json"]
