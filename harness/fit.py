@@ -10,7 +10,8 @@ from pathlib import Path
 import workloads
 from frameworks import Cell
 from harness import host
-from harness.launcher import Launch, Worker, WorkerFailed
+from harness.launcher import Launch, Worker
+from harness.pipe import WorkerFailed
 from harness.records import Status
 from harness.watch import Watch
 from workloads import cost

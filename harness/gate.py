@@ -14,8 +14,9 @@ from typing import Any
 
 from frameworks import Cell
 from harness import host, kept, limit
-from harness.launcher import Launch, Worker, WorkerFailed, log_tail
+from harness.launcher import Launch, Worker
 from harness.oracle import Oracle
+from harness.pipe import WorkerFailed, log_tail
 from harness.process import of_process
 from harness.records import Check, Proof
 from harness.tiny import Failed

@@ -1,7 +1,7 @@
-"""The parent's end of a worker: start it, ask it, stop and continue it, end it, and say why it failed.
+"""How a cell's worker is started, and the parent's end of it: ask it, stop and continue it, end it.
 
-The parent blocks on the worker's pipe, it never polls. Whatever a worker does (dies, hangs, writes nonsense) becomes a
-`WorkerFailed` with the cell's status and one line of reason.
+A worker is a process (harness/pipe.py), or one for each device. The parent blocks on their pipes, it never polls. Whatever a worker
+does (dies, hangs, writes nonsense) becomes a `WorkerFailed` with the cell's status and one line of reason.
 """
 
 import json
@@ -9,11 +9,11 @@ import os
 import select
 import shlex
 import signal
-import subprocess
 import time
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,7 @@ import workloads
 from frameworks import Cell
 from harness import gpu, host
 from harness.environments import Environment
-from harness.records import Status
-from harness.worker import OUT_OF_MEMORY
-
-WORKER = Path(__file__).with_name("worker.py")
+from harness.pipe import WORKER, Process, WorkerFailed
 
 # Which variables limit a library's intra-op threads; each adapter also uses its framework's own interface.
 THREAD_VARIABLES = (
@@ -53,9 +50,6 @@ MEETING = "RENDEZVOUS"
 CAUSE_SECONDS = 1.0
 """How long another process's failure is waited for, which may be why one has failed."""
 
-FAILURES = ("unsupported", "out-of-memory", "crashed")
-"""What a worker may say of itself."""
-
 ANSWERS = {
     "build": {"load_seconds", "build_seconds", "parameter_count"},
     "warm_up": {"seconds", "losses", "peak_memory_bytes"},
@@ -66,15 +60,6 @@ ANSWERS = {
     "norms": {"norms", "statistics"},
 }
 """What the answer to each message holds, at least."""
-
-
-class WorkerFailed(Exception):
-    """A cell that could not be measured: its status, and the reason in one line."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        super().__init__(f"{status}: {reason}")
-        self.status = status
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -108,9 +93,9 @@ class Launch:
             **self.modules,
         }
 
-    @property
+    @cached_property
     def processes(self) -> int:
-        """In how many the cell runs."""
+        """In how many the cell runs; asked for with every message, so that files are looked through once."""
         framework: frameworks.Framework = frameworks.discover()[self.cell.framework].framework
         return framework.processes(self.cell)
 
@@ -120,7 +105,7 @@ class Launch:
             yield {} if self.processes == 1 else {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(self.processes)}
 
     def share(self, cpus: Sequence[int], rank: int) -> list[int]:
-        """The processors of one process: on CPU devices each has its own; those that feed a GPU go where there is room."""
+        """The processors of one process: on CPU devices each has its own; those that feed GPUs have all."""
         if self.processes == 1 or self.cell.accelerator != "cpu":
             return list(cpus)
         each = max(1, len(cpus) // self.processes)
@@ -178,125 +163,6 @@ def launch(cell: Cell, environment: Environment, **limits: Any) -> Launch:
     return Launch(cell, environment, module_files(cell.framework, cell.workload), variables, **limits)
 
 
-class _Process:
-    """One of a worker's processes, and the pipes to it."""
-
-    def __init__(self, launch: Launch, log: Path, variables: dict[str, str]) -> None:
-        self.log = log
-        request_read, self.requests = os.pipe()
-        self.replies, reply_write = os.pipe()
-        self.buffer = b""
-        self.kills_before = host.memory_kills()
-        try:
-            with open(self.log, "ab") as opened:
-                self.process = subprocess.Popen(
-                    [str(launch.environment.python), str(WORKER), "--pipe", str(request_read), str(reply_write)],
-                    env=variables,
-                    stdin=subprocess.DEVNULL,
-                    stdout=opened,
-                    stderr=opened,
-                    pass_fds=(request_read, reply_write),
-                    cwd=self.log.parent,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            os.close(self.requests)
-            os.close(self.replies)
-            raise WorkerFailed("crashed", f"the interpreter cannot be started: {error}") from error
-        finally:
-            os.close(request_read)
-            os.close(reply_write)
-        self.pidfd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
-
-    @property
-    def watched(self) -> list[int]:
-        """What can be read of when it has answered, or ended."""
-        return [self.replies] + ([self.pidfd] if self.pidfd is not None else [])
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Its end, if it has ended, shows when the answer is read."""
-        try:
-            os.write(self.requests, json.dumps(message).encode() + b"\n")
-        except BrokenPipeError:
-            pass
-
-    def take(self, ready: Collection[int], awaited: set[str]) -> dict[str, Any] | None:
-        """Reads what is there; its answer if it is whole by now. Raises WorkerFailed for an error, an end, or nonsense."""
-        chunk = os.read(self.replies, 65536) if self.replies in ready else b""
-        if not chunk:
-            raise self._ended()
-        self.buffer += chunk
-        line, end, rest = self.buffer.partition(b"\n")
-        if not end:
-            return None
-        self.buffer = rest
-        try:
-            reply = dict(json.loads(line))
-        except (ValueError, TypeError):
-            reply = {}
-        if reply.get("error") in FAILURES and "reason" in reply:
-            raise WorkerFailed(reply["error"], str(reply["reason"]))
-        if not awaited or not awaited <= reply.keys():
-            raise WorkerFailed("crashed", f"wrote nonsense into its pipe: {line[:60]!r}")
-        return reply
-
-    def _ended(self) -> WorkerFailed:
-        """Why it is gone, without an answer."""
-        try:
-            code = self.process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            return WorkerFailed("crashed", "closed its pipe without an answer")
-        tail = log_tail(self.log, 1)
-        if code < 0:
-            name = signal.Signals(-code).name
-            last = "\n".join(log_tail(self.log, 20)).lower()
-            if host.memory_kills() > self.kills_before and -code == signal.SIGKILL:
-                return WorkerFailed("out-of-memory", "killed by the kernel for lack of memory")
-            if any(sign in last for sign in OUT_OF_MEMORY):
-                return WorkerFailed("out-of-memory", f"ended by {name}: {tail[-1] if tail else 'no memory'}")
-            return WorkerFailed("crashed", f"ended by signal {name}" + (f": {tail[-1]}" if tail else ""))
-        return WorkerFailed("crashed", f"ended with exit code {code} without an answer")
-
-    def stopped(self) -> None:
-        """Returns when every thread of it has stopped."""
-        if not hasattr(os, "waitid"):
-            return  # macOS before Python 3.13: the stop comes a moment later
-        try:
-            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WNOHANG)  # so that the next pause waits for its own stop
-        except ChildProcessError:
-            pass
-
-    def move(self, cpus: Sequence[int]) -> None:
-        """Puts every thread of it on these processors."""
-        if not hasattr(os, "sched_setaffinity"):
-            return
-        for task in Path(f"/proc/{self.process.pid}/task").glob("*"):
-            try:
-                os.sched_setaffinity(int(task.name), cpus)
-            except OSError:
-                continue  # the thread has ended, or the cpuset has changed: cpu_per_wall will show it
-
-    def signal(self, number: int) -> None:
-        """To it, and to all that it has started."""
-        try:
-            os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            pass
-
-    def end(self) -> None:
-        """Kills it and everything it started, and frees the pipes. May be called twice."""
-        if self.requests < 0:
-            return  # its number may be somebody else's by now
-        self.signal(signal.SIGKILL)
-        self.process.wait()
-        for descriptor in (self.requests, self.replies, self.pidfd):
-            if descriptor is not None and descriptor >= 0:
-                os.close(descriptor)
-        self.requests = self.replies = -1
-        self.pidfd = None
-
-
 class Worker:
     """A cell's running worker: one process, or one for each of its devices (`Framework.several_devices`), which are asked alike."""
 
@@ -306,11 +172,11 @@ class Worker:
         self.deadline = 0.0
         inherited = {name: value for name, value in os.environ.items() if name in INHERITED}
         inherited["TMPDIR"] = str(log.parent)  # what a killed worker leaves behind goes with the logs' folder
-        self.processes: list[_Process] = []
+        self.processes: list[Process] = []
         try:
             meeting = {MEETING: str(log.parent / f"meeting-{uuid.uuid4().hex}")} if launch.processes > 1 else {}
             for own in launch.ranks():
-                self.processes.append(_Process(launch, log, inherited | launch.variables | own | meeting))
+                self.processes.append(Process(launch.environment.python, log, inherited | launch.variables | own | meeting))
         except WorkerFailed:
             self.end()
             raise
@@ -334,7 +200,7 @@ class Worker:
 
     def receive(self) -> dict[str, Any]:
         """Blocks for the answer to the last message. Raises WorkerFailed for an error, an end, nonsense, or silence, of any process."""
-        answers: dict[_Process, dict[str, Any]] = {}
+        answers: dict[Process, dict[str, Any]] = {}
         while len(answers) < len(self.processes):
             watched = {descriptor: p for p in self.processes if p not in answers for descriptor in p.watched}
             ready, _, _ = select.select(list(watched), [], [], max(0.0, self.deadline - time.monotonic()))
@@ -349,7 +215,7 @@ class Worker:
                     answers[process] = reply
         return together([answers[process] for process in self.processes])
 
-    def _cause(self, failed: _Process, failure: WorkerFailed) -> WorkerFailed:
+    def _cause(self, failed: Process, failure: WorkerFailed) -> WorkerFailed:
         """Of one process's failure: perhaps another one has ended, or has no memory, and this one has only lost it."""
         found = [failure]
         others = [process for process in self.processes if process is not failed]
@@ -427,15 +293,3 @@ def together(answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 def _alike(one: float | None, other: float | None) -> bool:
     return one == other or (one is not None and other is not None and abs(one - other) <= REPLICAS_APART * max(abs(one), abs(other)))
-
-
-def log_tail(log: Path, lines: int = 12) -> list[str]:
-    """The last lines of a log, without empty ones."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 20000))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return []
-    return [line.rstrip()[:300] for line in text.splitlines() if line.strip()][-lines:]

@@ -19,7 +19,8 @@ from pathlib import Path
 import workloads
 from frameworks import Cell
 from harness import gpu, host, kept
-from harness.launcher import Launch, Worker, WorkerFailed
+from harness.launcher import Launch, Worker
+from harness.pipe import WorkerFailed
 from harness.records import Limits
 from workloads import cost
 

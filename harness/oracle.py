@@ -20,7 +20,8 @@ import workloads
 from frameworks import Cell
 from harness import environments, gpu, host, kept, proof
 from harness.environments import Environment, cache_folder
-from harness.launcher import Launch, Worker, WorkerFailed, launch
+from harness.launcher import Launch, Worker, launch
+from harness.pipe import WorkerFailed
 from harness.reference import STEPS, UNIT
 from harness.trajectory import SCATTER, Readings, Trajectory
 from harness.turns import MOST_STEPS, inferences, readings

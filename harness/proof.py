@@ -19,7 +19,8 @@ import numpy
 
 from harness import host
 from harness.diagnosis import ALIKE, diagnose
-from harness.launcher import Launch, Worker, WorkerFailed
+from harness.launcher import Launch, Worker
+from harness.pipe import WorkerFailed
 from harness.records import Check, Proof
 from harness.reference import MARGIN, STEPS, UNIT, Expected, errors, expected
 from workloads import Workload, cost

@@ -24,9 +24,10 @@ from harness.environments import Environment, EnvironmentProblem, cache_folder
 from harness.fit import Fit, fit
 from harness.gate import Gate, most_threads
 from harness.grade import TARGETS, grade
-from harness.launcher import Launch, WorkerFailed, launch
+from harness.launcher import Launch, launch
 from harness.oracle import Oracle
 from harness.outcome import after, rounds_to_stand
+from harness.pipe import WorkerFailed
 from harness.plan import Plan
 from harness.problems import BadRequest
 from harness.records import PROTOCOL, Limits, Result, Round, Status, plain

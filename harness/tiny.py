@@ -18,8 +18,9 @@ from typing import Any
 import workloads
 from frameworks import Cell
 from harness import host, kept, proof
-from harness.launcher import Launch, Worker, WorkerFailed, log_tail
+from harness.launcher import Launch, Worker
 from harness.oracle import Oracle
+from harness.pipe import WorkerFailed, log_tail
 from harness.records import Proof, plain
 from harness.turns import SIDE_BY_SIDE
 from harness.watch import Watch

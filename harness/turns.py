@@ -21,7 +21,8 @@ from typing import Any, Protocol
 
 from frameworks import Cell
 from harness import conditions, gpu, host
-from harness.launcher import Launch, Worker, WorkerFailed, log_tail
+from harness.launcher import Launch, Worker
+from harness.pipe import WorkerFailed, log_tail
 from harness.process import common, settle, warming
 from harness.records import Check, Round, Turn
 from harness.steady import Course

@@ -134,8 +134,9 @@ def _record(
     import frameworks
     from harness import environments, host, plan
     from harness.calibration import record, seconds_of_a_round
-    from harness.launcher import WorkerFailed, launch
+    from harness.launcher import launch
     from harness.lock import machine_to_ourselves
+    from harness.pipe import WorkerFailed
     from harness.plan import PACE
     from harness.problems import BadRequest
     from harness.records import PROTOCOL

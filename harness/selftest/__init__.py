@@ -15,7 +15,7 @@ import workloads
 from frameworks import Cell
 from harness import gpu
 from harness.environments import Environment
-from harness.launcher import WorkerFailed
+from harness.pipe import WorkerFailed
 from harness.plan import Plan
 from harness.records import Result
 from harness.selftest.race import Ended, Measured, Racer, launched, races, script

@@ -17,7 +17,8 @@ from typing import IO, Any, Protocol
 from frameworks import Cell
 from harness import host
 from harness.environments import cache_folder
-from harness.launcher import INHERITED, Launch, Worker, WorkerFailed, launch
+from harness.launcher import INHERITED, Launch, Worker, launch
+from harness.pipe import WorkerFailed
 from harness.problems import Problem
 
 LAPS = 4

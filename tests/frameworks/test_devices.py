@@ -9,7 +9,8 @@ import workloads
 from frameworks import Cell
 from harness import environments, gpu
 from harness.environments import Environment
-from harness.launcher import Launch, Worker, WorkerFailed, module_files
+from harness.launcher import Launch, Worker, module_files
+from harness.pipe import WorkerFailed
 
 
 @pytest.mark.parametrize("name", ["torch", "jax", "tensorflow", "mxnet", "numpy"])

@@ -7,7 +7,8 @@ import workloads
 from frameworks import Cell
 from harness import host
 from harness.environments import cache_folder, ensure
-from harness.launcher import Worker, WorkerFailed, launch
+from harness.launcher import Worker, launch
+from harness.pipe import WorkerFailed
 from workloads import cost
 
 # What of `cost.flops` a framework's counter leaves out: products with zeros. Both counts are arithmetic on the same shapes,

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 import frameworks
 from frameworks import Cell
 from harness import environments, host, proof
-from harness.launcher import Worker, WorkerFailed, launch
+from harness.launcher import Worker, launch
+from harness.pipe import WorkerFailed
 from harness.reference import expected
 from workloads import Workload, flatten, trace
 from workloads.layers import (

@@ -7,7 +7,7 @@ import pytest
 
 from frameworks import Cell
 from harness import fit
-from harness.launcher import WorkerFailed
+from harness.pipe import WorkerFailed
 from harness.watch import Silent
 
 

@@ -10,8 +10,9 @@ import pytest
 from frameworks import Cell
 from harness import environments, limit
 from harness.environments import Environment
-from harness.launcher import WorkerFailed, launch
+from harness.launcher import launch
 from harness.oracle import OWN, Oracle
+from harness.pipe import WorkerFailed
 from harness.watch import Silent
 from harness.worker import distance, scattered, signed_sums
 from workloads import discover, flatten, trace

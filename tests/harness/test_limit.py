@@ -9,8 +9,9 @@ import pytest
 import workloads
 from frameworks import Cell
 from harness import bandwidth, host, kept, limit
-from harness.launcher import WorkerFailed, launch
+from harness.launcher import launch
 from harness.oracle import OWN
+from harness.pipe import WorkerFailed
 from harness.records import Limits
 from workloads import cost
 

@@ -3,8 +3,9 @@
 import pytest
 
 from frameworks import Cell
-from harness.launcher import Launch, WorkerFailed
+from harness.launcher import Launch
 from harness.outcome import after, judged
+from harness.pipe import WorkerFailed
 from harness.records import Check, Conditions, Proof, Result, Round, Turn
 from harness.turns import Competitor
 

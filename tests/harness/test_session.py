@@ -89,7 +89,7 @@ def test_a_part_is_chosen_by_what_those_before_have_shown(session, monkeypatch):
 def test_when_the_link_fails_another_takes_its_place(session, monkeypatch):
     """The parts after it are still compared with one before it."""
     from harness import session as module
-    from harness.launcher import WorkerFailed
+    from harness.pipe import WorkerFailed
     from harness.turns import Competitor, run_round
 
     def failing(launches, key, *rest):
@@ -110,7 +110,7 @@ def test_when_the_link_fails_another_takes_its_place(session, monkeypatch):
 def test_who_lacks_the_memory_that_rivals_took_gets_another_try_alone(session, monkeypatch):
     """Out of memory in company says nothing about a cell; alone it does."""
     from harness import session as module
-    from harness.launcher import WorkerFailed
+    from harness.pipe import WorkerFailed
     from harness.turns import Competitor, run_round
 
     calls = []

@@ -19,7 +19,8 @@ from harness import fit as fitting
 from harness import gpu, host, plan
 from harness.environments import Environment
 from harness.gate import _conditions
-from harness.launcher import Worker, WorkerFailed, launch, together
+from harness.launcher import Worker, launch, together
+from harness.pipe import WorkerFailed
 from harness.problems import BadRequest
 from harness.records import Conditions, GpuConditions, Turn
 from harness.tiny import TinyProofs

@@ -16,7 +16,8 @@ from frameworks import Cell
 from frameworks.numpy import Reference
 from harness import host
 from harness.environments import Environment
-from harness.launcher import Worker, WorkerFailed, launch
+from harness.launcher import Worker, launch
+from harness.pipe import WorkerFailed
 from harness.records import Round
 from harness.turns import MOST_STEPS, Competitor, Pace, run_round, start, steps_seconds, take_turns
 from workloads.parameters import arrays
