@@ -60,6 +60,8 @@ class Framework(NamedTuple):
     """By name. `default` is the documented way in an untouched environment, `tuned` the best honest recipe."""
     listed: bool = True
     """False for a module that serves tests: run only when it is named."""
+    retired: str = ""
+    """Why there will be no newer release; empty for a framework that lives."""
     several_devices: str = ""
     """How it shares a mini-batch out to several: not at all, "one process" drives them all, or "a process each", as torchrun has it: RANK
     and WORLD_SIZE tell a process which one it is, RENDEZVOUS names a file that is not there yet, to meet by; all are asked alike."""
@@ -72,12 +74,18 @@ class Framework(NamedTuple):
         """The same with the builds for an accelerator only; perhaps none."""
         return self._replace(builds=tuple(build for build in self.builds if build.accelerator == accelerator))
 
+    def newest(self) -> "Framework":
+        """The same with the newest release of all that its builds pin. A build that only a local version tells from others is left out."""
+        builds = tuple(build for build in self.builds if not any("+" in requirement for requirement in build.requirements))
+        return self._replace(builds=tuple(b._replace(requirements=tuple(r.partition("==")[0] for r in b.requirements)) for b in builds))
+
 
 class Cell(NamedTuple):
     """One point to measure."""
 
     workload: str
     framework: str
+    """By name; in another environment than its own of that: "torch@newest", "torch@7ec0558d0923" (`environment`)."""
     variant: str = "default"
     device: str = "cpu"
     """"cpu", or a GPU by its place on the PCI bus: "cuda:0"; several that share the mini-batch: "cuda:0+1", "cpu:0+1". No other one is
@@ -94,6 +102,16 @@ class Cell(NamedTuple):
     def key(self) -> str:
         """The cell in one word, as `stepbench show` takes it."""
         return "{}/{}/{}/{}/{}t/b{}/{}/{}".format(*self)
+
+    @property
+    def base(self) -> str:
+        """The framework's name alone: its module's."""
+        return self.framework.partition("@")[0]
+
+    @property
+    def environment(self) -> str:
+        """Which one it runs in: empty for the framework's own, with the pins of its file; "newest" for the newest releases, or a digest."""
+        return self.framework.partition("@")[2]
 
     @property
     def accelerator(self) -> str:
@@ -173,6 +191,11 @@ def discover() -> Dict[str, Any]:
     """Every framework module by name: the file's name, or the entry point's. Raises BadFile for a file of the user's own
     that cannot be used."""
     return dict(_checked(modules("frameworks", "framework")))
+
+
+def named(name: str) -> Any:
+    """A framework's module by the name that a cell has it by, in whatever environment. Raises KeyError where there is none."""
+    return discover()[name.partition("@")[0]]
 
 
 @lru_cache(maxsize=8)

@@ -46,6 +46,7 @@ framework = Framework(
     title="MXNet",
     distributions=("mxnet", "mxnet-cu112"),
     python=">=3.8,<3.12",
+    retired="archived in 2023, 1.9.1 is its last release",
     builds=(
         Build("PyPI wheel", ("mxnet==1.9.1", "numpy==1.23.5")),
         Build("PyPI wheel with CUDA 11.2", CUDA, accelerator="cuda"),

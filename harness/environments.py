@@ -25,6 +25,7 @@ from typing import Any
 import filelock
 import platformdirs
 
+import frameworks
 from frameworks import Build, Framework
 from harness.packages import Uv, condensed, isolated, uv_program
 from harness.problems import Problem
@@ -90,6 +91,74 @@ def ensure(name: str, framework: Framework, say: Say = print, python: Path | Non
         root().mkdir(parents=True, exist_ok=True)
         with _locked(name, lambda: say(f"{framework.title}: waiting for another process that makes its environment")):
             return find(name, framework, accelerator) or _make(name, framework, say)
+
+
+NEWEST = "newest"
+"""The environment, after the @ in a framework's name, of the newest releases, which may be others tomorrow."""
+
+
+def of(name: str, say: Say = print, python: Path | None = None, accelerator: str = "cpu") -> Environment:
+    """The environment that a cell's framework names: its own ("torch"), that of the newest releases ("torch@newest"), or that of a digest
+    ("torch@7ec0558d0923"). Raises EnvironmentProblem where it cannot be had."""
+    base, _, which = name.partition("@")
+    framework: Framework = frameworks.named(base).framework
+    if not which or python is not None:
+        return ensure(base, framework, say, python, accelerator)
+    if which == NEWEST:
+        return newest(base, framework, say, accelerator)
+    found = next((e for e in all_environments() if (e.framework, e.digest) == (base, which)), None)
+    if found is None:
+        raise EnvironmentProblem(f"no environment of {framework.title} has the digest {which} here: see `stepbench env list`")
+    return found
+
+
+def again(name: str, record: Mapping[str, Any], say: Say = print) -> Environment:
+    """The environment that a stored result was measured in (`digest`, `build`, `packages`, `python_version`): as it still stands, or made
+    again of the same packages. Raises EnvironmentProblem where it cannot be the same."""
+    standing = next((e for e in all_environments() if (e.framework, e.digest) == (name, record.get("digest"))), None)
+    if standing:
+        return standing
+    framework: Framework = frameworks.named(name).framework
+    options = next((build.options for build in framework.builds if build.name == record["build"]), ())
+    packages = tuple(f"{package}=={version}" for package, version in record["packages"].items())
+    pinned = framework._replace(builds=(Build(record["build"], packages, options),), python=f"=={record['python_version']}")
+    made = ensure(name, pinned, say)
+    if made.digest != record["digest"]:
+        theirs, ours = record["packages"], made.packages
+        differ = [f"{p} {theirs.get(p, 'none')} then, {ours.get(p, 'none')} now" for p in {*theirs, *ours} if theirs.get(p) != ours.get(p)]
+        raise EnvironmentProblem(f"the same environment cannot be had: {', '.join(sorted(differ)) or 'another platform or Python'}")
+    return made
+
+
+def newest(name: str, framework: Framework, say: Say = print, accelerator: str = "cpu") -> Environment:
+    """The environment with the newest releases of a framework and of what it needs; the one that was made before, if there is nothing newer
+    or nobody can tell."""
+    framework = framework.newest()
+    with _disk_problems():
+        root().mkdir(parents=True, exist_ok=True)
+        with _locked(name, lambda: say(f"{framework.title}: waiting for another process that makes its environment")):
+            before = find(name, framework, accelerator)
+            if before and not _newer(before, framework.on(accelerator), say):
+                return before
+            _link(name, framework.on(accelerator)).unlink(missing_ok=True)  # what it led to stays, under its digest
+            if not framework.on(accelerator).builds:
+                raise EnvironmentProblem(f"{framework.title} has no build for {accelerator} of which there could be a newer release")
+            return _make(name, framework.on(accelerator), say)
+
+
+def _newer(made: Environment, framework: Framework, say: Say) -> bool:
+    """Whether some package of an environment has a newer release that its other packages allow."""
+    program = uv_program()
+    build = next((build for build in framework.builds if build.name == made.build), None)
+    if program is None or build is None:
+        return build is None
+    uv = Uv(program, root() / f"{made.framework}.log")
+    options = [*uv.no_index, *build.options]
+    good, output = uv("pip", "install", "--dry-run", "--upgrade", "--python", str(made.python), *options, *build.requirements)
+    if not good:
+        say(f"{framework.title}: whether there is a newer release cannot be told ({condensed(output)}); {made.digest} stays")
+        return False
+    return bool(re.search(r"^ \+ ", output, re.MULTILINE))
 
 
 def find(name: str, framework: Framework, accelerator: str = "cpu") -> Environment | None:

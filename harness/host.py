@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,61 @@ def facts() -> dict[str, Any]:
         "affinity": hasattr(os, "sched_setaffinity"),
         "gpus": [asdict(found) for found in gpu.gpus()],
         "python": sys.version.split()[0],
+        "surroundings": surroundings(),
     }
+
+
+def surroundings() -> dict[str, str]:
+    """What may change without a screwdriver and still make a step slower: firmware, memory's settings, control groups, a restart. Only what
+    the system tells this user."""
+    found: dict[str, str | None] = {
+        "BIOS": " ".join(filter(None, (_line(f"/sys/class/dmi/id/bios_{what}") for what in ("vendor", "version", "date")))),
+        "microcode": field_of("/proc/cpuinfo", "microcode", ":"),
+        "memory": _memory_modules(Path("/sys/firmware/dmi/tables/DMI")),
+        "turbo": _line(f"{SYSTEM}/cpu/cpufreq/boost") or _line(f"{SYSTEM}/cpu/intel_pstate/no_turbo"),
+        "SMT": _line(f"{SYSTEM}/cpu/smt/control"),
+        "huge pages": _selected(_line("/sys/kernel/mm/transparent_hugepage/enabled")),
+        "C library": " ".join(platform.libc_ver()),
+        "processors": f"{len(available())} available",
+        "processor quota": "none" if (quota := processor_quota()) is None else f"{quota:g} processors",
+        "memory limit": _line("/sys/fs/cgroup/memory.max") or _line("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        "probes": f"Python {platform.python_version()}, NumPy {metadata.version('numpy')}, stepbench {metadata.version('stepbench')}",
+        "GPU driver": gpu.gpus()[0].driver if gpu.gpus() else None,
+        "boot": _line("/proc/sys/kernel/random/boot_id"),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def _line(path: str) -> str | None:
+    """A file's text on one line; None where it cannot be read."""
+    try:
+        return " ".join(Path(path).read_text().split())
+    except (OSError, ValueError):
+        return None
+
+
+def _selected(text: str | None) -> str | None:
+    """Of "always [madvise] never" what is chosen."""
+    return text.partition("[")[2].partition("]")[0] if text else None
+
+
+def _memory_modules(table: Path) -> str | None:
+    """How many modules of memory there are, and how fast they are set (SMBIOS 3, section 7.18: structures of type 17, the configured speed
+    in MT/s at offset 20h, the size at 0Ch); None where the firmware's table cannot be read: it is root's."""
+    try:
+        data = table.read_bytes()
+    except OSError:
+        return None
+    speeds, at = [], 0
+    while at + 4 <= len(data) and data[at] != 127:
+        kind, length = data[at], data[at + 1]
+        if kind == 17 and length >= 0x22 and int.from_bytes(data[at + 0x0C : at + 0x0E], "little"):
+            speeds.append(int.from_bytes(data[at + 0x20 : at + 0x22], "little"))
+        end = data.find(b"\0\0", at + max(length, 4))
+        if end < 0:
+            break
+        at = end + 2
+    return ", ".join(f"{count} x {speed} MT/s" for speed, count in sorted(Counter(speeds).items())) or None
 
 
 def machine(facts_: dict[str, Any]) -> str:

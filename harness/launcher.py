@@ -96,7 +96,7 @@ class Launch:
     @cached_property
     def processes(self) -> int:
         """In how many the cell runs; asked for with every message, so that files are looked through once."""
-        framework: frameworks.Framework = frameworks.discover()[self.cell.framework].framework
+        framework: frameworks.Framework = frameworks.named(self.cell.framework).framework
         return framework.processes(self.cell)
 
     def ranks(self) -> Iterator[dict[str, str]]:
@@ -144,7 +144,7 @@ class Launch:
 
 def module_files(framework: str, workload: str) -> dict[str, str]:
     """Paths by which the worker finds the code: nothing is installed into a framework's environment."""
-    file = frameworks.discover()[framework].__file__
+    file = frameworks.named(framework).__file__
     return {
         "workloads": str(Path(workloads.__file__).parent),
         "frameworks": str(Path(frameworks.__file__).parent),
@@ -155,7 +155,7 @@ def module_files(framework: str, workload: str) -> dict[str, str]:
 
 def launch(cell: Cell, environment: Environment, **limits: Any) -> Launch:
     """The launch of a cell: thread variables first, then what the variant sets."""
-    module = frameworks.discover()[cell.framework]
+    module = frameworks.named(cell.framework)
     threads = cell.processors // module.framework.processes(cell) if cell.accelerator == "cpu" else cell.threads
     variables = {name: str(threads) for name in THREAD_VARIABLES}
     variables |= {"PYTHONNOUSERSITE": "1", **gpu.visible(cell.device)}

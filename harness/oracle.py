@@ -93,7 +93,7 @@ class Oracle:
 
     def _environment(self, name: str, accelerator: str) -> Environment | None:
         """A framework's, for an accelerator: as it was made, else one of the session's. A build for GPUs computes on the CPU, too."""
-        made = environments.find(name, frameworks.discover()[name].framework, accelerator)
+        made = environments.find(name, frameworks.named(name).framework, accelerator)
         own = (e for (framework, kind), e in self.environments.items() if framework == name and accelerator in ("cpu", kind))
         return made or next(own, None)
 
@@ -155,7 +155,7 @@ class Oracle:
     def digest(self, cell: Cell, environment: Environment, framework: str, **more: Any) -> str:
         """Changes whenever a result may: network, numbers, adapter, worker, judges, environment, processor."""
         workload = workloads.discover()[cell.workload]
-        module = frameworks.discover()[framework]
+        module = frameworks.named(framework)
         packages = [Path(str(package.__file__)).parent for package in (workloads, frameworks, harness)]
         files = [Path(str(module.__file__)), *(file for folder in packages for file in sorted(folder.glob("*.py")))]
         sources = b"".join(file.read_bytes() for file in files)

@@ -1,6 +1,7 @@
 """What to measure: suites, the cells of a run, which of them take turns together, and how long it will take."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -9,6 +10,7 @@ import frameworks
 import workloads
 from frameworks import Cell
 from harness import gpu, host
+from harness.environments import NEWEST
 from harness.problems import BadRequest
 from harness.turns import SIDE_BY_SIDE, Pace
 from workloads import cost
@@ -55,6 +57,16 @@ def all_cores(asked: Sequence[str]) -> int:
     """As many threads as each of these devices can have of the machine's physical cores, by their names; one at least."""
     several = max(len(frameworks.devices(device)) if frameworks.accelerator(device) == "cpu" else 1 for device in chosen_devices(asked))
     return max(1, int(host.facts()["physical_cores"]) // several)
+
+
+def _refuse_environment(name: str) -> None:
+    """Raises BadRequest for a framework's environment that cannot be: the newest, or one of a digest."""
+    base, at, environment = name.partition("@")
+    if at and environment != NEWEST and not re.fullmatch(r"[0-9a-f]{12}", environment):
+        raise BadRequest(f"{name!r}: write {base}@{NEWEST}, or {base}@ and an environment's digest (`stepbench env list`)")
+    framework = frameworks.named(name).framework
+    if environment == NEWEST and framework.retired:
+        raise BadRequest(f"{name}: {framework.title} has no newer release ({framework.retired})")
 
 
 def _full() -> tuple[str, ...]:
@@ -114,6 +126,14 @@ class Plan:
     """Interpreters that the user named, by framework."""
     files: tuple[str, ...] = ()
     """Workloads and frameworks of the user's own: paths of files and folders."""
+    night: bool = False
+    """Whether it is one night of a series (harness/nights)."""
+    same: tuple[str, ...] = ()
+    """Frameworks whose newest releases are the frozen ones tonight, so that they are measured once."""
+    merged: bool = False
+    """Whether it was taken over from another store, or another tool."""
+    imported: str = ""
+    """The file of another tool that it was read from."""
     again_of: int | None = None
     """The run of which a cell is measured once more: this one is not what reports are made of, unless it is named."""
 
@@ -126,6 +146,7 @@ class Plan:
         """As read back."""
         try:
             own = {"cells": tuple(Cell(**cell) for cell in data["cells"]), "pace": Pace(**data["pace"]), "files": tuple(data["files"])}
+            own["same"] = tuple(data.get("same", ()))
             return cls(**{**data, **own})
         except (KeyError, TypeError) as error:
             raise BadRequest(f"the stored plan cannot be read ({error!r}): start a new run") from None
@@ -169,9 +190,12 @@ def make_cells(
     modules = frameworks.discover()
     everyone = [name for name, module in modules.items() if module.framework.listed]
     chosen_workloads = choose(workload_names, known, "workload")
-    chosen_frameworks = choose(framework_names, modules, "framework") or everyone
+    choose([name.partition("@")[0] for name in framework_names], modules, "framework")
+    chosen_frameworks = list(dict.fromkeys(framework_names)) or everyone
+    for name in chosen_frameworks:
+        _refuse_environment(name)
     if variant_names is not None:
-        choose(variant_names, {v for name in chosen_frameworks for v in modules[name].framework.variants}, "variant")
+        choose(variant_names, {v for name in chosen_frameworks for v in frameworks.named(name).framework.variants}, "variant")
     limit = len(host.available())
     for threads in thread_counts:
         if threads < 1:
@@ -188,7 +212,7 @@ def make_cells(
         for device in chosen_devices(devices)
         for threads in _threads(device, thread_counts, math.inf if oversubscribe else limit)
         for framework in chosen_frameworks
-        for variant, how in modules[framework].framework.variants.items()
+        for variant, how in frameworks.named(framework).framework.variants.items()
         if (variant_names is None or variant in variant_names) and how.accelerator in ("", frameworks.accelerator(device))
     )
     if not cells:

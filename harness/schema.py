@@ -8,7 +8,7 @@ import sqlalchemy as sql
 from frameworks import Cell
 from harness.records import Round, Turn
 
-SCHEMA = 8
+SCHEMA = 9
 """Version of the tables. A store of an older one is brought up to it when it is opened; a newer one is not touched."""
 
 meta = sql.MetaData()
@@ -70,6 +70,33 @@ published = sql.Table(
     sql.Column("figures", sql.JSON, nullable=False),
 )
 
+nights = sql.Table(
+    "nights",
+    meta,
+    sql.Column("run", sql.ForeignKey("runs.id"), primary_key=True),
+    sql.Column("judged_at", sql.String, nullable=False),
+    sql.Column("verdict", sql.JSON, nullable=False),
+)
+probes = sql.Table(
+    "probes",
+    meta,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("run", sql.ForeignKey("runs.id"), nullable=False, index=True),
+    sql.Column("number", sql.Integer, nullable=False),
+    sql.Column("seconds", sql.JSON, nullable=False),
+)
+events = sql.Table(
+    "events",
+    meta,
+    sql.Column("id", sql.Integer, primary_key=True),
+    sql.Column("at", sql.String, nullable=False),
+    sql.Column("machine", sql.String, nullable=False, index=True),
+    sql.Column("kind", sql.String, nullable=False),
+    sql.Column("text", sql.String, nullable=False),
+    sql.Column("who", sql.String, nullable=False),
+    sql.Column("detail", sql.JSON, nullable=False),
+)
+
 
 def make(connection: sql.Connection) -> None:
     """All tables, empty."""
@@ -107,5 +134,11 @@ def _from_7(connection: sql.Connection) -> None:
         connection.execute(rounds.update().where(rounds.c.id == row["id"]).values(record=record, turns=json.dumps(turns)))
 
 
-STEPS: dict[int, Callable[[sql.Connection], None]] = {7: _from_7}
+def _from_8(connection: sql.Connection) -> None:
+    """Nights: what was said of each, its probes, what has happened to the machine."""
+    for table in (nights, probes, events):
+        table.create(connection)
+
+
+STEPS: dict[int, Callable[[sql.Connection], None]] = {7: _from_7, 8: _from_8}
 """From a schema to the next."""

@@ -15,7 +15,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Self
 
-import frameworks
 import workloads
 from frameworks import Cell
 from harness import environments, gpu, host, limit, plan
@@ -86,8 +85,8 @@ class Session:
             python = self.plan.pythons.get(name)
             self.watch.stage(f"environment of {name}" + (f" for {kind}" if kind != "cpu" else ""))
             try:
-                framework, own = frameworks.discover()[name].framework, Path(python) if python else None
-                self.environments[needed] = environments.ensure(name, framework, self.watch.say, own, kind)
+                if needed not in self.environments:
+                    self.environments[needed] = environments.of(name, self.watch.say, Path(python) if python else None, kind)
             except EnvironmentProblem as problem:
                 if python:
                     raise
@@ -179,18 +178,18 @@ class Session:
         def another(group: tuple[Cell, ...]) -> None:
             last = max(r.number for c in group for r in self.results[c].rounds)
             interrupted = any(not self.results[c].settled() and not self.results[c].parts(last) for c in group)
-            self._round(group, last if interrupted else last + 1, save)
+            self.round(group, last if interrupted else last + 1, save)
 
         for number in range(1, self.plan.rounds + 1):
             for group in self.plan.groups():
-                self._round(group, number, save)
+                self.round(group, number, save)
         while worth := self._most_worth(deadline - time.monotonic()):
             another(worth)
         for group in self.plan.groups() * (LATE_ROUNDS if self.plan.budget else 0):
             if any(self.results[c].status in ("unstable", "inconclusive") for c in group):
                 another(group)
 
-    def _round(self, group: tuple[Cell, ...], number: int, save: Callable[[Sequence[Result]], None]) -> None:
+    def round(self, group: tuple[Cell, ...], number: int, save: Callable[[Sequence[Result]], None]) -> None:
         """One round of a group, in as many parts as memory asks for; of an interrupted one what is missing."""
         waiting = [cell for cell in group if not self.results[cell].settled() and not self.results[cell].parts(number)]
         if not waiting:

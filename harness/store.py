@@ -9,6 +9,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from frameworks import Cell
 from harness import schema
 from harness.problems import Problem
 from harness.records import Limits, Proof, Result, Round, Turns, plain
-from harness.schema import calibrations, published, results, rounds, runs
+from harness.schema import calibrations, events, nights, probes, published, results, rounds, runs
 
 PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*@")
 
@@ -41,6 +42,19 @@ class Run:
     protocol: int
     plan: dict[str, Any]
     host: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that has happened to a machine, or was decided of its series."""
+
+    at: str
+    """UTC, ISO 8601."""
+    kind: str
+    """"event": a person's own; "accept": a baseline was moved."""
+    text: str
+    who: str
+    detail: dict[str, Any]
 
 
 def default_location() -> str:
@@ -163,6 +177,21 @@ class Store:
 
         self._guard(action)
 
+    def take(self, plan: dict[str, Any], host: dict[str, Any], protocol: int, at: str, found: Sequence[Result]) -> int:
+        """A run that was measured elsewhere, at a time of its own, whole or not at all; gives its number."""
+
+        def action() -> int:
+            with self._writing() as connection:
+                row = {"started_at": at, "ended_at": at, "protocol": protocol, "plan": plan, "host": host}
+                run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
+                for result in found:
+                    key: int = connection.execute(results.insert().returning(results.c.id), [{"run": run, **_columns(result)}]).scalar_one()
+                    if result.rounds:
+                        connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in result.rounds])
+                return run
+
+        return int(self._guard(action))
+
     def end(self, run: int) -> None:
         """Marks a run as finished."""
 
@@ -173,7 +202,8 @@ class Store:
         self._guard(action)
 
     def run(self, number: int | None = None, unfinished: bool = False) -> Run:
-        """A run by number, or the last one (the last unfinished one) that is no cell of another one, measured again."""
+        """A run by number, or the last one that is neither a cell of another one, measured again, nor imported; the last unfinished one
+        that is no night."""
 
         def action() -> Run | None:
             query = sql.select(runs).order_by(runs.c.id.desc())
@@ -184,7 +214,8 @@ class Store:
             with self.engine.connect() as connection:
                 for row in connection.execute(query.execution_options(yield_per=1)).mappings():
                     found = Run(**{**row, "plan": dict(row["plan"]), "host": dict(row["host"])})
-                    if number is not None or unfinished or found.plan.get("again_of") is None:
+                    aside = found.plan.get("night") if unfinished else found.plan.get("again_of") is not None or found.plan.get("imported")
+                    if number is not None or not aside:
                         return found
             return None
 
@@ -193,6 +224,155 @@ class Store:
             wanted = f"run {number}" if number is not None else "unfinished run" if unfinished else "run"
             raise StoreProblem(f"{self.location} holds no {wanted}")
         return found  # type: ignore[no-any-return]  # _guard cannot carry its action's type
+
+    def runs(self) -> list[Run]:
+        """All of them, in the order in which they were begun."""
+
+        def action() -> list[Run]:
+            with self.engine.connect() as connection:
+                rows = connection.execute(sql.select(runs).order_by(runs.c.id)).mappings().all()
+            return [Run(**{**row, "plan": dict(row["plan"]), "host": dict(row["host"])}) for row in rows]
+
+        return list(self._guard(action))
+
+    def timed(self, chosen: Sequence[int]) -> list[tuple[int, Cell, dict[str, Any], str, int, dict[str, Any]]]:
+        """Of some runs every round, in its order: the run's number, the cell, its environment, the digest of its network, the round's
+        number, and its record without turns. Cells that are not equal work are left out."""
+
+        def action() -> list[Any]:
+            own = (results.c.run, *(results.c[name] for name in Cell._fields), results.c.environment, results.c.definition)
+            query = sql.select(*own, rounds.c.number, rounds.c.record).join(results, rounds.c.result == results.c.id)
+            query = query.where(results.c.run.in_(list(chosen)), results.c.status != "unequal").order_by(results.c.run, rounds.c.number)
+            with self.engine.connect() as connection:
+                rows = zip(*_columns_of(connection, query).values(), strict=True)
+                width = 1 + len(Cell._fields)
+                return [(row[0], Cell(*row[1:width]), *row[width:]) for row in rows]
+
+        return list(self._guard(action))
+
+    def pruned(self, before: str, dry: bool = True) -> tuple[int, int]:
+        """Rounds of runs begun before a time whose steps are dropped, and bytes of these; unless it is a dry run they are gone then. What
+        tables, comparisons and series are made of stays: each round's number, and how the machine was found to be."""
+
+        def action() -> tuple[int, int]:
+            old = sql.select(results.c.id).join(runs, results.c.run == runs.c.id).where(runs.c.started_at < before)
+            those = rounds.c.result.in_(old) & (rounds.c.turns != "[]")
+            with self.engine.connect() as connection:
+                count, size = connection.execute(
+                    sql.select(sql.func.count(), sql.func.coalesce(sql.func.sum(sql.func.length(rounds.c.turns)), 0)).where(those)
+                ).one()
+            if not dry and count:
+                with self._writing() as connection:
+                    connection.execute(rounds.update().where(those).values(turns="[]"))
+                if self.engine.dialect.name == "sqlite":
+                    with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                        connection.exec_driver_sql("VACUUM")  # the file becomes smaller only by this
+            return int(count), int(size)
+
+        found: tuple[int, int] = self._guard(action)
+        return found
+
+    def backup(self, file: Path) -> None:
+        """A copy of an SQLite store as it is at one moment, whoever writes to it meanwhile; whole or not at all."""
+        if self.file is None:
+            raise StoreProblem(f"{self.location} is no file: back it up with its database's own tools")
+
+        def action() -> None:
+            half_made = file.with_name(file.name + ".making")
+            half_made.unlink(missing_ok=True)
+            try:
+                with closing(sqlite3.connect(str(self.file))) as source, closing(sqlite3.connect(half_made)) as copy:
+                    source.backup(copy, pages=1000, sleep=0.01)
+                half_made.replace(file)
+            except sqlite3.Error as error:
+                raise StoreProblem(f"{file} cannot be written: {_line(error)}") from None
+            finally:
+                half_made.unlink(missing_ok=True)
+
+        self._guard(action)
+
+    def merge(self, other: "Store") -> tuple[int, int]:
+        """Takes over another store's runs, with all that belongs to them, events and published figures; gives how many, and how many were
+        here already. All in one transaction; the other one is only read."""
+
+        def action() -> tuple[int, int]:
+            with other.engine.connect() as source, self._writing() as target:
+                mine = {_identity(row) for row in target.execute(sql.select(runs)).mappings()}
+                theirs = source.execute(sql.select(runs).order_by(runs.c.id)).mappings().all()
+                new = [row for row in theirs if _identity(row) not in mine]
+                places = {row["id"]: _copied(source, target, row) for row in new}
+                here = {tuple(row)[1:6] for row in target.execute(sql.select(events))}
+                for row in source.execute(sql.select(events)).mappings():
+                    detail = _moved(row["detail"], places)
+                    if tuple(row.values())[1:6] not in here and detail is not None:
+                        target.execute(events.insert(), [{**_without_id(row), "detail": detail}])
+                names = set(target.scalars(sql.select(published.c.name)))
+                for row in source.execute(sql.select(published)).mappings():
+                    if row["name"] not in names:
+                        target.execute(published.insert(), [_without_id(row)])
+                return len(new), len(theirs) - len(new)
+
+        found: tuple[int, int] = self._guard(action)
+        return found
+
+    def save_probes(self, run: int, number: int, seconds: dict[str, float]) -> None:
+        """One reading of the probes, in a round of a run."""
+
+        def action() -> None:
+            with self._writing() as connection:
+                connection.execute(probes.insert(), [{"run": run, "number": number, "seconds": seconds}])
+
+        self._guard(action)
+
+    def probes(self, chosen: Sequence[int]) -> list[tuple[int, int, dict[str, float]]]:
+        """Every reading in some runs: run, round, seconds by probe."""
+
+        def action() -> list[Any]:
+            query = sql.select(probes.c.run, probes.c.number, probes.c.seconds).where(probes.c.run.in_(list(chosen))).order_by(probes.c.id)
+            with self.engine.connect() as connection:
+                return [tuple(row) for row in connection.execute(query)]
+
+        return list(self._guard(action))
+
+    def save_night(self, run: int, verdict: dict[str, Any]) -> None:
+        """What was said of a night; what was said before is replaced."""
+
+        def action() -> None:
+            with self._writing() as connection:
+                connection.execute(nights.delete().where(nights.c.run == run))
+                connection.execute(nights.insert(), [{"run": run, "judged_at": _now(), "verdict": verdict}])
+                connection.execute(runs.update().where(runs.c.id == run).values(ended_at=_now()))
+
+        self._guard(action)
+
+    def verdicts(self) -> dict[int, dict[str, Any]]:
+        """What was said of each night, by its run."""
+
+        def action() -> dict[int, dict[str, Any]]:
+            with self.engine.connect() as connection:
+                return {row.run: row.verdict for row in connection.execute(sql.select(nights).order_by(nights.c.run))}
+
+        return dict(self._guard(action))
+
+    def add_event(self, machine: str, kind: str, text: str, who: str, at: str | None = None, detail: dict[str, Any] | None = None) -> None:
+        """Something that has happened to a machine, or has been decided."""
+
+        def action() -> None:
+            with self._writing() as connection:
+                row = {"at": at or _now(), "machine": machine, "kind": kind, "text": text, "who": who, "detail": detail or {}}
+                connection.execute(events.insert(), [row])
+
+        self._guard(action)
+
+    def events(self, machine: str) -> list[Event]:
+        """All that is known of a machine, in the order of their times."""
+
+        def action() -> list[Event]:
+            query = sql.select(events).where(events.c.machine == machine).order_by(events.c.at, events.c.id)
+            with self.engine.connect() as connection:
+                return [Event(r.at, r.kind, r.text, r.who, r.detail) for r in connection.execute(query)]
+
+        return list(self._guard(action))
 
     def begin_calibration(self, machine: str, protocol: int) -> int:
         """A new calibration of a machine, with nothing recorded yet; gives its number."""
@@ -295,6 +475,43 @@ class Store:
             return [_result(row, tuple(by_result.get(row["id"], ()))) for row in rows]
 
         return list(self._guard(action))
+
+
+def _identity(row: Any) -> str:
+    """What tells a run from all others, whatever number it has: its plan has a seed that was drawn."""
+    plan = {name: value for name, value in row["plan"].items() if name not in ("merged", "again_of")}
+    return json.dumps([row["started_at"], plan, row["host"]], sort_keys=True)
+
+
+def _without_id(row: Any) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "id"}
+
+
+def _copied(source: sql.Connection, target: sql.Connection, run: Any) -> int:
+    """A run's new number in another store, with its results, rounds, probes and what was said of it; it is marked as merged, since its
+    number does not tell any more when it was measured."""
+    plan = {name: value for name, value in run["plan"].items() if name != "again_of"}
+    row = {**_without_id(run), "plan": {**plan, "merged": True}}
+    number: int = target.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
+    for result in source.execute(sql.select(results).where(results.c.run == run["id"]).order_by(results.c.id)).mappings():
+        key: int = target.execute(results.insert().returning(results.c.id), [{**_without_id(result), "run": number}]).scalar_one()
+        own = source.execute(sql.select(rounds).where(rounds.c.result == result["id"]).order_by(rounds.c.id)).mappings()
+        if copies := [{**_without_id(one), "result": key} for one in own]:
+            target.execute(rounds.insert(), copies)
+    for table in (probes, nights):
+        own = source.execute(sql.select(table).where(table.c.run == run["id"])).mappings()
+        if copies := [{**_without_id(one), "run": number} for one in own]:
+            target.execute(table.insert(), copies)
+    return number
+
+
+def _moved(detail: dict[str, Any], places: dict[int, int]) -> dict[str, Any] | None:
+    """What an event says of runs, by their new numbers; None where it is about a run that was here already."""
+    if "run" not in detail:
+        return detail
+    if detail["run"] not in places:
+        return None
+    return {**detail, "run": places[detail["run"]], "since": {line: places.get(run, 0) for line, run in detail["since"].items()}}
 
 
 def _in_memory(connection: sql.Connection) -> sql.Engine:

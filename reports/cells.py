@@ -54,7 +54,7 @@ def cell_object(result: Result, compared: tuple[Cell, Comparison] | None = None,
         "peak_device_bytes": max((r.peak_device_bytes for r in rounds if r.peak_device_bytes is not None), default=None),
         "build_seconds": median(r.build_seconds for r in rounds) if rounds else None,
         "first_step_seconds": median(r.first_step_seconds for r in rounds) if rounds else None,
-        "cpu_per_wall": median(r.cpu_per_wall for r in rounds) if rounds else None,
+        "cpu_per_wall": median(busy) if (busy := [r.cpu_per_wall for r in rounds if r.turns]) else None,
         "marks": marks(result),
         "versions": versions(result),
         "equal_work": equal_work(result),
@@ -230,7 +230,7 @@ def versions(result: Result) -> dict[str, str]:
     """Python, numpy and the framework, as installed."""
     packages = result.environment.get("packages", {})
     python = result.environment.get("python_version", "")
-    module = frameworks.discover().get(result.cell.framework)
+    module = frameworks.discover().get(result.cell.base)
     wanted = (*(module.framework.distributions if module else ()), "numpy")
     found = {name: packages[name] for name in wanted if name in packages}
     return {**({"python": python} if python else {}), **found}

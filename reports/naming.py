@@ -49,10 +49,16 @@ def significant(value: float) -> str:
     return seconds(value) if value < 1000 else f"{float(f'{value:.3g}'):,.0f}"
 
 
+def framework_title(name: str) -> str:
+    """As printed, with the environment where it is not the framework's own; the name itself of one that is no longer there."""
+    base, at, environment = name.partition("@")
+    found = frameworks.discover().get(base)
+    return (found.framework.title if found else base) + at + environment
+
+
 def label(result: Result) -> str:
     """The framework's title, and the variant where it is not the default."""
-    module = frameworks.discover().get(result.cell.framework)
-    title = module.framework.title if module else result.cell.framework
+    title = framework_title(result.cell.framework)
     return title if result.cell.variant == "default" else f"{title}, {result.cell.variant}"
 
 

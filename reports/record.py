@@ -49,6 +49,9 @@ def record(result: Result, by_hand: bool = True, every_round: bool = True) -> st
                 lines.append(f"spread       {100 * share:.2g} % {what.replace('_', ' ')}")
         lines.append("round  s / step  steps  warm-up  first step s  build s  busy processors  peak MB  last step's loss")
         for r in result.rounds:
+            if not r.turns:
+                lines.append(f"{r.number:5}  {result.seconds_of(r):8.4f}  its steps were pruned (stepbench history prune)")
+                continue
             last = r.turns[-1]
             shown = "" if last.loss is None else f"{last.loss:.6g} in step {last.last_step}"
             lines.append(

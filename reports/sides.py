@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import frameworks
 from frameworks import Cell
 from harness.records import Result
 from harness.statistics import Estimate
 from harness.store import Run
 from reports.contests import trusted
-from reports.naming import thread_count, workload_title
+from reports.naming import framework_title, thread_count, workload_title
 from reports.published import Figure, Published
 from reports.sheet import printable
 
@@ -79,8 +78,7 @@ class Timed:
         if field == "workload":
             return workload_title(value)
         if field == "framework":
-            module = frameworks.discover().get(value) if self.result else None
-            return module.framework.title if module else str(value)
+            return framework_title(value) if self.result else str(value)
         if field == "threads":
             return thread_count(value) if value else ""
         return f"mini-batch {value}" if field == "mini_batch" else str(value)

@@ -134,7 +134,7 @@ def make(results: Sequence[Result], machine: str = "", published: Sequence[Publi
     names = [name.partition(",")[0] for name, _, _ in rows]
     rows = [row for name in dict.fromkeys(names) for row, own in zip(rows, names, strict=True) if own == name]
     for name, variant in dict.fromkeys((r.cell.framework, r.cell.variant) for r in results if r.cell.variant != "default"):
-        found_module = frameworks.discover().get(name)
+        found_module = frameworks.discover().get(name.partition("@")[0])
         if found_module and variant in found_module.framework.variants:
             notes.append(describe(found_module.framework, variant))
     modes = {r.cell.mode for r in results} | {f.mode for theirs in published for f in theirs.figures}

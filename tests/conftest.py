@@ -1,5 +1,7 @@
 """Shared fixtures: the command line as a user runs it, with a store of the test's own."""
 
+import datetime
+import math
 import os
 import subprocess
 import sys
@@ -8,8 +10,15 @@ from unittest import mock
 import numpy
 import pytest
 
+from frameworks import Cell
 from frameworks import numpy as reference
+from harness import host
+from harness.nights import night as nightly
+from harness.plan import Plan
+from harness.probes import PROBES
+from harness.records import PROTOCOL, Check, Conditions, Proof, Result, Round, Turn
 from harness.reference import STEPS
+from harness.store import Store
 from workloads.layers import MaxPool, ReLU
 from workloads.parameters import arrays
 
@@ -87,3 +96,72 @@ def clearance():
         return nearest
 
     return measure
+
+
+QUIET = Conditions(1.0, 0.0, 0.0, 0.0, 0.0, 0.0, None, None, None)
+CHECK = Check(1e-6, "loss after step 1", 0.1)
+FACTS = {"processor": "Test", "physical_cores": 2, "memory_bytes": 2**34, "kernel": "6.1", "surroundings": {"BIOS": "1.0"}}
+
+
+class Historian:
+    """Writes nights into a store, as a machine would that takes these times, and has them judged by the code that judges real ones."""
+
+    def __init__(self, file, cells, seed=1, own=0.02, common=0.02):
+        self.store, self.cells, self.random = Store(str(file), "create"), cells, numpy.random.default_rng(seed)
+        self.own, self.common = own, common
+        self.at = datetime.datetime(2026, 11, 1, 2, 0, tzinfo=datetime.UTC)
+        self.facts, self.packages, self.digests = dict(FACTS), {}, {}
+
+    def night(self, slower=None, rounds=5, fresh=None, judged=True, same=(), disturbed="", spread=None, hours=24):
+        """One night: `slower` has the times as long by cell or probe, `fresh` those of its fresh rounds, if they differ."""
+        self.at += datetime.timedelta(hours=hours)
+        plan = Plan(tuple(self.cells), 0, night=True, same=tuple(same)).to_json()
+        run = self.store.begin(plan, self.facts, PROTOCOL, self.cells)
+        with self.store.engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE runs SET started_at = ? WHERE id = ?", (self.at.isoformat(timespec="seconds"), run))
+        self._measure(run, 1, rounds, slower or {}, disturbed, spread)
+        if not judged:
+            return None
+        count = [rounds]
+
+        def more(nights, lines):
+            before = count[0]
+            count[0] += 4
+            self._measure(run, before + 1, 4, (slower or {}) if fresh is None else fresh, disturbed, spread)
+            measured = nightly.replace(nightly.series.load(self.store, nights.machine).measured[-1], base=before)
+            return nights.rounds(measured, fresh=True)
+
+        nightly.judge(self.store, run, {"base": rounds, "notes": []}, more)
+        return nightly.remembered(self.store, run)
+
+    def _measure(self, run, first, rounds, slower, disturbed, spread):
+        before = {r.cell: r for r in self.store.results(run)}
+        made = {cell: list(before[cell].rounds) for cell in self.cells}
+        for number in range(first, first + rounds):
+            common = self.random.normal(0, self.common if spread is None else spread)
+            for cell in self.cells:
+                s = slower.get(cell, 1.0) * math.exp(common + self.random.normal(0, self.own))
+                turns = [Turn(i, 0, s, [s], 4, 2.1, s, s, s, s, 0.0, 0, 0, 0, QUIET) for i in range(2)]
+                made[cell].append(Round(number, 0, self.at.isoformat(), [0], 1.0, 0.5, s, CHECK, 10**9, turns, "flat", 0, disturbed))
+            probes = {name: slower.get(name, 1.0) * math.exp(common + self.random.normal(0, self.own)) for name in PROBES}
+            self.store.save_probes(run, number, probes)
+        proof = Proof(True, "", CHECK, 1, CHECK)
+        self.store.save(run, [Result(c, "ok", "", tuple(made[c]), proof, self._environment(c), "worker") for c in self.cells])
+
+    def _environment(self, cell):
+        packages = {cell.base: self.packages.get(cell.framework, "1.0")}
+        return {"digest": self.digests.get(cell.framework, "abc"), "build": "wheel", "packages": packages, "python_version": "3.11"}
+
+
+NIGHT_CELLS = [
+    Cell(workload, framework, "default", "cpu", 2, mini_batch)
+    for workload, mini_batch in (("fcn-5", 64), ("alexnet", 16), ("lstm-32", 64))
+    for framework in ("torch", "jax", "tensorflow", "mxnet")
+]
+
+
+@pytest.fixture
+def historian(tmp_path, monkeypatch):
+    """Nights of a machine of its own, which the command line takes for this one."""
+    monkeypatch.setattr(host, "facts", lambda: dict(FACTS))
+    return Historian(tmp_path / "store.sqlite", list(NIGHT_CELLS))

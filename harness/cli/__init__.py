@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import sys
+import traceback
 from typing import NoReturn
 
 import click
@@ -14,8 +15,11 @@ from harness.cli.calibrating import calibrate
 from harness.cli.checking import check
 from harness.cli.choosing import choose, compare
 from harness.cli.fitting import fit
+from harness.cli.history import history
+from harness.cli.interchanging import export
 from harness.cli.inventory import env, list_all, show_host
 from harness.cli.measuring import run
+from harness.cli.nights import accept, events_group, nightly, simulate_nights
 from harness.cli.output import BAD_INPUT, EXIT_CODES, INTERRUPTED
 from harness.cli.reporting import import_published, plot, report, show, show_table
 from harness.cli.reproducing import reproduce
@@ -36,6 +40,7 @@ def cli() -> None:
     stepbench report                    a page to send: verdicts, table, pictures
     stepbench choose --like lstm        which framework, with reasons
     stepbench check                     proof of equal work alone, for everything
+    stepbench nightly                   did something get slower, since when, hardware or software?
     """
 
 
@@ -48,6 +53,12 @@ for command in (
     choose,
     show,
     reproduce,
+    nightly,
+    accept,
+    events_group,
+    simulate_nights,
+    history,
+    export,
     import_published,
     check,
     fit,
@@ -92,7 +103,7 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         click.echo(
             "stepbench: interrupted; what was stored stays. A run that had begun goes on with: stepbench run --resume,"
-            " and what a calibration had recorded is told by: stepbench calibrate --again",
+            " what a calibration had recorded is told by: stepbench calibrate --again, and the next night remembers this one",
             err=True,
         )
         code = INTERRUPTED
@@ -100,10 +111,12 @@ def main() -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as problem:
-        if not _expected(problem):
-            raise
-        told = f"{problem.filename}: {problem.strerror}" if isinstance(problem, OSError) and problem.filename else str(problem)
-        code = _complain(told)
+        if _expected(problem):
+            told = f"{problem.filename}: {problem.strerror}" if isinstance(problem, OSError) and problem.filename else str(problem)
+            code = _complain(told)
+        else:  # a bug: 1, which Python would exit with, says that something was measured
+            traceback.print_exc()
+            code = BAD_INPUT
     sys.exit(code)
 
 

@@ -143,13 +143,13 @@ def _record(
 
     wanted = ["tuned", "default"] if variant is None else [variant]
     cells = plan.make_cells(workloads_ or ["fcn-5", "lstm-32"], frameworks_ or ["numpy"], None, [threads])
-    best = {c.framework: next((v for v in wanted if v in frameworks.discover()[c.framework].framework.variants), None) for c in cells}
+    best = {c.framework: next((v for v in wanted if v in frameworks.named(c.framework).framework.variants), None) for c in cells}
     cells = tuple(cell for cell in cells if cell.variant == best[cell.framework])
     if not cells:
         raise BadRequest(f"no framework asked for has a variant {variant!r}: see `stepbench list`")
     with machine_to_ourselves(wait, progress.say), progress.watch() as watch:
         watch.expect(rounds * sum(map(seconds_of_a_round, cells)))
-        found = {name: environments.ensure(name, frameworks.discover()[name].framework, watch.say) for name in {c.framework for c in cells}}
+        found = {name: environments.ensure(name, frameworks.named(name).framework, watch.say) for name in {c.framework for c in cells}}
         number = store.begin_calibration(host.machine(host.facts()), PROTOCOL)
 
         def save(recordings: Sequence[Recording]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -173,15 +174,17 @@ def show(cell: str, number: int | None, as_json: bool, location: str | None) -> 
 
 
 @click.command("import")
-@click.argument("file", type=click.Path(dir_okay=False))
+@click.argument("file", type=click.Path())
 @click.option("--name", help="What to call these figures.  [default: the file's name]")
 @click.option("--source", help="Whose they are: a citation.  [default: known of the table of 2016, else the file's name]")
 @click.option("--replace", is_flag=True, help="Instead of other figures of that name.")
 @store_option
 def import_published(file: str, name: str | None, source: str | None, replace: bool, location: str | None) -> None:
-    """Read figures that others have published from a CSV.
+    """Read figures that others have published from a CSV, or nights from another tool's file.
 
-    They become rows of the same tables, marked as published, never ranked with what was measured here.
+    Published figures become rows of the same tables, marked as published, never ranked with what was measured here. Files as `stepbench
+    export` and its door for pytest write them (pytest-benchmark, github-action-benchmark, google-benchmark, a folder of asv's, a CSV for
+    Otava) become nights of the machine that they name: history for `stepbench nightly`, and no rows of a table.
 
     \b
     Columns: workload, framework, platform, seconds_per_minibatch, and threads or gpu;
@@ -197,6 +200,9 @@ def import_published(file: str, name: str | None, source: str | None, replace: b
     from reports.published import BadTable, read
     from reports.stored import imported, open_store
 
+    if _of_another_tool(file):
+        _import_nights(file, location)
+        return
     try:
         found = read(file, name, source)
     except BadTable as problem:
@@ -210,3 +216,30 @@ def import_published(file: str, name: str | None, source: str | None, replace: b
     count = sum(f.seconds is not None for f in found.figures)
     click.echo(f"Stored in {store.location}: {count} figure{'s' * (count != 1)} of {found.source}")
     click.echo(f"More: stepbench table --published {found.name}")
+
+
+def _of_another_tool(file: str) -> bool:
+    """A folder, JSON, or a CSV that begins as one for Otava does."""
+    path = Path(file)
+    if path.is_dir() or path.suffix.lower() == ".json":
+        return True
+    try:
+        with path.open(encoding="utf-8-sig") as text:
+            return text.readline().startswith("time,commit,")
+    except (OSError, UnicodeDecodeError):
+        return False  # the reader of published figures says so
+
+
+def _import_nights(file: str, location: str | None) -> None:
+    from harness.cli.interchanging import take
+    from reports.interchange import read
+    from reports.stored import open_store
+
+    found = read(Path(file))
+    numbers = take(open_store(location, "create"), Path(file), found)
+    count = len(numbers)
+    cells = len({r.cell for taken in found for r in taken.results})
+    click.echo(
+        f"{count} night{'s' * (count != 1)} of {cells} cell{'s' * (cells != 1)}, run {numbers[0]}"
+        + (f" to {numbers[-1]}" if count > 1 else "")
+    )

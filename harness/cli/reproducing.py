@@ -81,25 +81,12 @@ def _protocol() -> int:
 def environment_of(result: Result) -> Environment:
     """What a result was measured in: as it still stands, or made again. Raises BadRequest where that cannot be."""
     import frameworks
-    from frameworks import Build
     from harness import environments
     from harness.problems import BadRequest
 
-    name, wanted = result.cell.framework, result.environment
-    standing = {e.digest: e for e in environments.all_environments() if e.framework == name}
-    if wanted.get("digest") in standing:
-        return standing[wanted["digest"]]
+    name = result.cell.base
     if name not in frameworks.discover():
         raise BadRequest(f"the framework {name!r} is no longer there: name its folder in STEPBENCH_PATH")
-    framework = frameworks.discover()[name].framework
-    if wanted.get("build") == environments.OWN or not wanted.get("packages"):
+    if result.environment.get("build") == environments.OWN or not result.environment.get("packages"):
         raise BadRequest(f"{result.cell.key} was measured with an interpreter of your own: stepbench run --python {name}=PATH")
-    options = next((build.options for build in framework.builds if build.name == wanted["build"]), ())
-    packages = [f"{package}=={version}" for package, version in wanted["packages"].items()]
-    pinned = framework._replace(builds=(Build(wanted["build"], tuple(packages), options),), python=f"=={wanted['python_version']}")
-    made = environments.ensure(name, pinned, progress.say)
-    if made.digest != wanted["digest"]:
-        theirs, ours = wanted["packages"], made.packages
-        differ = [f"{p} {theirs.get(p, 'none')} then, {ours.get(p, 'none')} now" for p in {*theirs, *ours} if theirs.get(p) != ours.get(p)]
-        raise BadRequest(f"the same environment cannot be had: {', '.join(sorted(differ)) or 'another platform or Python'}")
-    return made
+    return environments.again(name, result.environment, progress.say)

@@ -116,7 +116,7 @@ def _carried_out(
     there = {
         name: environments.ensure(
             name,
-            frameworks.discover()[name].framework,
+            frameworks.named(name).framework,
             watch.say,
             Path(python_paths[name]) if name in python_paths else None,
             usual.accelerator,
@@ -162,7 +162,7 @@ def _several(chosen: Sequence[str], there: list[str], usual: Cell, pythons: dict
     from reports import selftest as report
 
     on_gpu = usual.accelerator != "cpu"
-    able = [name for name in there if frameworks.discover()[name].framework.several_devices]
+    able = [name for name in there if frameworks.named(name).framework.several_devices]
     if (len(gpu.gpus()) if on_gpu else len(host.available())) < 2:
         return report.several([], why=f"one {'GPU' if on_gpu else 'processor'} only")
     if not able:

@@ -58,7 +58,7 @@ def measured(plan: Plan, watch: Watch) -> list[Result]:
 def plant(cell: Cell, python: Path, watch: Watch, memory: int | None) -> list[Result]:
     """Every fault of planted.py on a cell's network and device, in an environment of PyTorch's."""
     (name,) = files.inside(files.name(str(PLANTED)), "frameworks", "framework")
-    variants = frameworks.discover()[name].framework.variants
+    variants = frameworks.named(name).framework.variants
     cells = tuple(cell._replace(framework=name, variant=variant) for variant in variants)
     return measured(Plan(cells, 1, pace=SHORT, memory=memory, pythons={name: str(python)}, timeout=120.0), watch)
 

@@ -33,7 +33,7 @@ def colour(framework: str) -> str:
     """A framework's, by name or title, in every picture, whatever else is shown; of one that is not the package's, by its name alone."""
     known = {name: m.framework for name, m in frameworks.discover().items() if m.__name__ == f"frameworks.{name}" and m.framework.listed}
     for own, (name, found) in zip(cycle(PALETTE), known.items(), strict=False):
-        if framework in (name, found.title):
+        if framework.partition("@")[0] in (name, found.title):
             return own
     return SPARE[zlib.crc32(framework.encode("utf-8", "replace")) % len(SPARE)]
 

@@ -11,9 +11,11 @@ import sys
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import frameworks
 import harness
 from frameworks import Build, Framework
 from harness import environments
@@ -275,6 +277,51 @@ def test_same_contents_are_shared():
     first, second = environments.ensure("toy", toy("toy==9.9", "toy==1.0")), environments.ensure("toy", toy("toy==8.8", "toy<2"))
     assert first == second
     assert environments.all_environments() == [first]
+
+
+def named(monkeypatch, framework):
+    """The only framework that there is."""
+    module = SimpleNamespace(framework=framework, __file__="toy.py")
+    monkeypatch.setattr(frameworks, "named", lambda name: {"toy": module}[name.partition("@")[0]])
+
+
+def test_the_newest_releases_stand_beside_the_frozen_ones(machine, monkeypatch):
+    """Asked anew every time; what was newest before stays under its digest; the same contents are the same environment."""
+    framework = toy("toy==1.0")
+    named(monkeypatch, framework)
+    frozen = environments.of("toy")
+    newest = environments.of("toy@newest")
+    assert (version_in(frozen), version_in(newest)) == ("1.0", "2.0")
+    assert environments.of("toy@newest") == newest
+    wheel(machine / "wheels", "3.0")
+    newer = environments.of("toy@newest")
+    assert version_in(newer) == "3.0"
+    assert environments.of(f"toy@{newest.digest}") == newest
+    assert environments.of("toy") == frozen
+    for version in ("2.0", "3.0"):
+        (machine / "wheels" / f"toy-{version}-py3-none-any.whl").unlink()
+    assert environments.of("toy@newest") == newer, "it stays where nothing newer can be had"
+
+
+def test_a_digest_that_is_not_there(monkeypatch):
+    named(monkeypatch, toy("toy==1.0"))
+    with pytest.raises(EnvironmentProblem, match="no environment of Toy has the digest 0123456789ab here"):
+        environments.of("toy@0123456789ab")
+
+
+def test_an_environment_is_made_again_of_the_same_packages(machine, monkeypatch):
+    """As a stored result has them; where that cannot be, the difference is named."""
+    named(monkeypatch, toy("toy"))
+    made = environments.ensure("toy", toy("toy==1.0"))
+    record = {key: getattr(made, key) for key in environments.RECORDED}
+    assert environments.again("toy", record) == made
+    environments.remove("toy")
+    again = environments.again("toy", record)
+    assert (again.digest, version_in(again)) == (made.digest, "1.0")
+    with pytest.raises(EnvironmentProblem, match="the same environment cannot be had"):
+        environments.again("toy", {**record, "digest": "another"})
+    with pytest.raises(EnvironmentProblem, match="no build can be installed here"):
+        environments.again("toy", {**record, "digest": "another", "packages": {"toy": "9.9"}})
 
 
 @pytest.mark.parametrize("damage", ["python", "record", "folder"])

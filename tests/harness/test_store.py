@@ -180,6 +180,24 @@ def test_an_older_store_is_brought_up_to_this_schema(old_store, tmp_path):
     assert columns[0] == columns[1]
 
 
+def test_a_store_of_schema_8_is_brought_up_too(tmp_path):
+    """It gets the tables of nights, and loses nothing."""
+    location = tmp_path / "old.sqlite"
+    with sqlite3.connect(location) as connection:
+        connection.executescript((Path(__file__).parent / "schema-8.sql").read_text())
+    read = Store(str(location))
+    assert read.verdicts() == {}
+    with sqlite3.connect(location) as connection:
+        assert connection.execute("select value from info").fetchall() == [("8",)], "who only looks changes nothing"
+    written = Store(str(location), "write")
+    (found,) = written.results(1)
+    assert (found.status, [r.seconds_per_step for r in found.rounds]) == ("ok", [r.seconds_per_step for r in read.results(1)[0].rounds])
+    written.add_event("Test", "event", "new fan", "me")
+    assert [event.text for event in written.events("Test")] == ["new fan"]
+    with sqlite3.connect(location) as connection:
+        assert connection.execute("select value from info").fetchall() == [(str(SCHEMA),)]
+
+
 def test_an_upgrade_that_ends_halfway_leaves_the_store_as_it_was(old_store, monkeypatch):
     """One transaction, tables too."""
 

@@ -1,0 +1,169 @@
+"""What is watched: not only every cell, but what cells have in common, each told apart from the rest by rounds that they shared.
+
+A night's rounds are an array: a row a round, a column a cell of either lane or a probe, in it the logarithm of seconds, not a number where
+there is none. A *line* is one number a round, made of these: a cell beside its rivals of the same turns, a framework, a network, the whole
+machine, a probe, or a framework's newest release beside its frozen one. What hits everybody is in the machine's line and in no cell's.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, NamedTuple
+
+import numpy
+
+from frameworks import Cell
+from harness.probes import PROBES
+
+Kind = Literal["machine", "workload", "framework", "cell", "software", "probe"]
+
+Array = numpy.ndarray
+
+
+class Line(NamedTuple):
+    """One thing that may have become slower."""
+
+    kind: Kind
+    name: str
+    """A cell's key, a framework, a workload, a probe; empty for the machine."""
+
+    @property
+    def key(self) -> str:
+        """In one word, as it is stored."""
+        return f"{self.kind} {self.name}".strip()
+
+    @classmethod
+    def of(cls, key: str) -> "Line":
+        """From its key."""
+        kind, _, name = key.partition(" ")
+        return cls(kind, name)  # type: ignore[arg-type]  # it was written by `key`
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which column is what, and which lines they make."""
+
+    cells: tuple[Cell, ...]
+    """Of the frozen lane, then of the moving one, whose frameworks are named "torch@newest"."""
+    probes: tuple[str, ...] = tuple(PROBES)
+
+    @cached_property
+    def frozen(self) -> list[int]:
+        """Columns of the frozen lane."""
+        return [i for i, cell in enumerate(self.cells) if not cell.environment]
+
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """Frozen columns that take turns with each other."""
+        found: dict[Cell, list[int]] = {}
+        for i in self.frozen:
+            found.setdefault(self.cells[i].contest, []).append(i)
+        return list(found.values())
+
+    @cached_property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Moving columns, each with the frozen one of the same cell."""
+        by_cell = {self.cells[i]: i for i in self.frozen}
+        moving = ((i, cell._replace(framework=cell.base)) for i, cell in enumerate(self.cells) if cell.environment)
+        return [(i, by_cell[cell]) for i, cell in moving if cell in by_cell]
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        """All of them, in the order of their columns in `values`."""
+        own = [self.cells[i] for i in self.frozen]
+        workloads, names = dict.fromkeys(c.workload for c in own), dict.fromkeys(c.framework for c in own)
+        found = [Line("machine", "")] if own else []
+        found += [Line("workload", name) for name in workloads if len(workloads) > 1]
+        found += [Line("framework", name) for name in names if len(names) > 1 and sum(c.framework == name for c in own) > 1]
+        found += [Line("cell", cell.key) for cell in own]
+        found += [Line("software", self.cells[i].key) for i, _ in self.pairs]
+        return found + [Line("probe", name) for name in self.probes]
+
+    @cached_property
+    def _rivals(self) -> list[list[int]]:
+        """For each frozen column those that it is held against: of its turns, or all others where these are too few; none of the only
+        two."""
+        found = []
+        for i in self.frozen:
+            near = [j for j in next(group for group in self.groups if i in group) if j != i]
+            far = [j for j in self.frozen if j != i]
+            found.append(near if len(near) > 1 else far if len(far) > 1 else [])
+        return found
+
+    def values(self, rounds: Array, changed: Collection[int] = ()) -> Array:
+        """A row a round, a column a line; of rounds (rows) by cells and probes (columns), each less its usual level. Columns that are known
+        to have changed are nobody's measure, as long as there are others."""
+        steady = rounds.copy()
+        steady[:, list(changed)] = numpy.nan
+        medians = self._medians(rounds, steady, self.groups)
+        still = [not changed or not set(group) <= set(changed) for group in self.groups]
+        rivals = self._medians(rounds, steady, self._rivals)
+        rivals[:, [not own for own in self._rivals]] = 0.0
+        beside = rounds[:, self.frozen] - rivals
+        parts = [_mean(medians[:, still] if any(still) else medians)[:, None]] if self.frozen else []
+        for line in self.lines:
+            if line.kind == "workload":
+                mine = numpy.array([self.cells[group[0]].workload == line.name for group in self.groups])
+                others = ~mine & still if (~mine & still).any() else ~mine
+                parts.append((_mean(medians[:, mine]) - _mean(medians[:, others]))[:, None])
+            if line.kind == "framework":
+                own = [k for k, i in enumerate(self.frozen) if self.cells[i].framework == line.name]
+                parts.append(_mean(beside[:, [k for k in own if self.frozen[k] not in changed] or own])[:, None])
+        parts += [beside, *(rounds[:, [moving]] - rounds[:, [frozen]] for moving, frozen in self.pairs), rounds[:, len(self.cells) :]]
+        return numpy.hstack(parts)
+
+    def needed(self, lines: Collection[Line]) -> list[int]:
+        """Groups, by their place, without which these lines have no value: of a cell its own, of what is told from all others all."""
+        cells, names = {line.name for line in lines}, {line.name for line in lines if line.kind == "framework"}
+        if any(line.kind in ("machine", "workload") for line in lines):
+            return list(range(len(self.groups)))
+        beside = {frozen: self.cells[moving].key for moving, frozen in self.pairs}
+        return [
+            g
+            for g, group in enumerate(self.groups)
+            if any(self.cells[i].key in cells or beside.get(i) in cells or self.cells[i].framework in names for i in group)
+        ]
+
+    def columns(self, lines: Collection[Line]) -> set[int]:
+        """Columns of frozen cells that these lines are about; none of the machine's, which is about all."""
+
+        def about(cell: Cell) -> tuple[Line, ...]:
+            return Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload)
+
+        return {i for i in self.frozen if any(line in lines for line in about(self.cells[i]))}
+
+    def common(self, rounds: Array) -> Array:
+        """What each group's cells have in common, round by round: a row a round, a column a group."""
+        return self._medians(rounds, rounds, self.groups)
+
+    def _medians(self, rounds: Array, steady: Array, sets: Sequence[Sequence[int]] | Array) -> Array:
+        """Of sets of columns, a column a set: of the steady ones in it, or of all where none is."""
+        found = [
+            _median((rounds if numpy.isnan(steady[:, own]).all() else steady)[:, own]) if len(own) else numpy.full(len(rounds), numpy.nan)
+            for own in sets
+        ]
+        return numpy.column_stack(found) if found else rounds[:, :0]
+
+
+def _median(values: Array) -> Array:
+    """Over the last axis, of what is a number (numpy.nanmedian takes ten times as long)."""
+    if values.shape[-1] == 0:
+        return numpy.full(values.shape[:-1], numpy.nan)
+    ordered, count = numpy.sort(values, axis=-1), numpy.isfinite(values).sum(axis=-1)  # what is no number comes last
+    low, high = (numpy.maximum(count - 1, 0) // 2)[..., None], (count // 2)[..., None]
+    high = numpy.minimum(high, values.shape[-1] - 1)
+    middle: Array = (numpy.take_along_axis(ordered, low, -1) + numpy.take_along_axis(ordered, high, -1)) / 2
+    return middle[..., 0]
+
+
+MOST = 2 / 3
+"""Of what a line is a mean of, so much must be there: else it is some of its parts' line, not its own."""
+
+
+def _mean(values: Array) -> Array:
+    """Over the last axis, of what is a number; none where too much is missing."""
+    known = numpy.isfinite(values)
+    count = known.sum(axis=-1)
+    return numpy.where(
+        (count > 0) & (count >= MOST * values.shape[-1]), numpy.where(known, values, 0.0).sum(axis=-1) / numpy.maximum(count, 1), numpy.nan
+    )

@@ -1,0 +1,242 @@
+"""One night: both lanes and the probes are measured, what looks different is measured again, and what is said of it is stored.
+
+The frozen lane runs in the environments of the nights before, whatever has been installed since; the moving one, `NAME@newest`, in the
+newest releases, in the same turns. Every round is stored as it ends. A night that is interrupted loses the round in flight; the next one
+remembers what it measured.
+"""
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from frameworks import Cell
+from harness import environments, host, probes
+from harness.environments import NEWEST, Environment, EnvironmentProblem
+from harness.grade import grade
+from harness.nights import attribution, series
+from harness.nights.attribution import Cause
+from harness.nights.detection import CHUNK, FEWEST_ROUNDS, FIRST_SHARE, Verdict
+from harness.nights.lines import Array, Line
+from harness.nights.series import Nights
+from harness.plan import Plan
+from harness.records import PROTOCOL, Result
+from harness.session import Session
+from harness.store import Store
+from harness.watch import Watch
+
+FEWEST, MOST = 3, 8
+"""Rounds before anything is looked at again: at least, whatever the budget; at most, since what is left looks closer."""
+
+Made = dict[tuple[str, str], Environment]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A night and what is said of it."""
+
+    nights: Nights
+    verdict: Verdict
+    causes: tuple[Cause, ...]
+    results: tuple[Result, ...]
+    notes: tuple[str, ...]
+    """What else a reader should know: environments that had to be others, a clock, nights that are missing."""
+
+    @property
+    def last(self) -> series.Measured:
+        """The night itself."""
+        return self.nights.measured[-1]
+
+
+def lanes(plan: Plan, newest: Collection[str], nights: Nights, watch: Watch) -> tuple[Plan, Made, list[str]]:
+    """The plan with the cells of both lanes, their environments, and what is to be said of them. A framework of which none can be had is
+    left to the session, which says why."""
+    made: Made = {}
+    notes: list[str] = []
+    same: list[str] = []
+    cells: list[Cell] = []
+    for name, kind in dict.fromkeys((cell.framework, cell.accelerator) for cell in plan.cells):
+        own = [cell for cell in plan.cells if (cell.framework, cell.accelerator) == (name, kind)]
+        cells += own
+        watch.stage(f"frozen environment of {name}")
+        try:
+            made[name, kind] = _frozen(name, kind, plan, nights, watch, notes)
+        except EnvironmentProblem as problem:
+            notes.append(str(problem))
+            continue
+        if name not in newest:
+            continue
+        watch.stage(f"newest environment of {name}")
+        lane = f"{name}@{NEWEST}"
+        try:
+            found = environments.of(lane, watch.say, None, kind)
+        except EnvironmentProblem as problem:
+            notes.append(f"newest release of {name}: {problem}")
+            continue
+        if found.digest == made[name, kind].digest:
+            same.append(name)
+        else:
+            made[lane, kind] = found
+            cells += [cell._replace(framework=lane) for cell in own]
+    return replace(plan, cells=tuple(cells), night=True, same=tuple(same)), made, notes
+
+
+def _frozen(name: str, kind: str, plan: Plan, nights: Nights, watch: Watch, notes: list[str]) -> Environment:
+    """The environment of the nights before; the framework's own in the first one, or where that one cannot be had any more."""
+    if name in plan.pythons:
+        return environments.of(name, watch.say, Path(plan.pythons[name]), kind)
+    record = nights.environment(name, kind)
+    if record and record.get("build") != environments.OWN:
+        try:
+            return environments.again(name, record, watch.say)
+        except EnvironmentProblem as problem:
+            notes.append(f"the frozen environment of {name} ({record['digest']}) is gone: {problem}; its series begins anew")
+    return environments.of(name, watch.say, None, kind)
+
+
+def carry_out(plan: Plan, newest: Collection[str], store: Store, watch: Watch) -> Judged:
+    """Measures a night within the plan's budget, judges it, stores both. Raises EnvironmentProblem where nothing can be measured."""
+    begin = time.monotonic()
+    before = series.load(store)
+    plan, made, notes = lanes(plan, newest, before, watch)
+    watch.expect(plan.budget)
+    deadline = time.monotonic() + plan.budget
+    with Session(plan, watch, environments=made) as session:
+        session.prepare()
+        session.target = (graded := grade()).target
+        run = store.begin(plan.to_json(), {**host.facts(), "grade": graded.to_json()}, PROTOCOL, plan.cells)
+        session.prove()
+        session.find_limits()
+        store.save(run, list(session.results.values()))
+        measuring = _Measuring(session, store, run, watch, deadline)
+        base = measuring.first_rounds()
+        known = {"base": base, "notes": notes}
+        verdict = judge(store, run, known, measuring.fresh_rounds)
+        session.find_limits()
+        store.save(run, list(session.results.values()))
+    store.save_night(run, {**known, "verdict": verdict, "seconds": time.monotonic() - begin})
+    return remembered(store, run)
+
+
+More = Callable[[Nights, Sequence[Line]], Array | None]
+"""Measures fresh rounds of some lines, beside the nights so far."""
+
+
+def judge(store: Store, run: int, known: dict[str, Any], more: More) -> dict[str, Any]:
+    """Judges the last night, of which the first rounds are stored, and stores what is said of it, in the form that is given back."""
+    nights = series.load(store)
+    tonight = replace(nights.measured[-1], base=known["base"])
+    assert tonight.run == run
+    detector = nights.detector(len(nights.measured) - 1)
+    verdict = detector.tonight(nights.rounds(tonight, fresh=False), lambda lines: more(nights, lines), nights.same(tonight))
+    stored = nights.to_store(verdict)
+    store.save_night(run, {**known, "verdict": stored})
+    return stored
+
+
+def leaning(results: Sequence[Result]) -> set[str]:
+    """Keys of the frozen cells that lean on memory most."""
+    return attribution.leaning([r.cell for r in results if not r.cell.environment])
+
+
+class _Measuring:
+    """The rounds of one night, with the probes in each."""
+
+    def __init__(self, session: Session, store: Store, run: int, watch: Watch, deadline: float) -> None:
+        self.session, self.store, self.run, self.watch, self.deadline = session, store, run, watch, deadline
+        self.groups = session.plan.groups()
+        self.gpus = list(dict.fromkeys(one for c in session.plan.cells if c.accelerator != "cpu" for one in c.devices))
+        self.number = 0
+        self.seconds: dict[tuple[Cell, ...], float] = {}
+        """That a round of a group took."""
+
+    def first_rounds(self) -> int:
+        """Rounds of all, as many as fit into their share of the budget; gives how many."""
+        begin = time.monotonic()
+        wanted = FEWEST
+        while self.number < wanted:
+            self._round(self.groups)
+            each = (time.monotonic() - begin) / self.number
+            share = FIRST_SHARE * (self.deadline - begin)
+            wanted = max(FEWEST, min(MOST, int(share / each)))
+        return self.number
+
+    def fresh_rounds(self, nights: Nights, lines: Sequence[Line]) -> Array | None:
+        """Some more rounds of what these lines need; None where there is no time for two."""
+        needed = nights.layout.needed(lines)
+        contests = {nights.layout.cells[nights.layout.groups[g][0]].contest for g in needed}
+        groups = [group for group in self.groups if group[0].contest in contests]
+        each = sum(self.seconds.get(group, 0.0) for group in groups) + self.seconds[()] * max(1, len(groups))
+        count = min(CHUNK if len(groups) < len(self.groups) else CHUNK // 2, int((self.deadline - time.monotonic()) / max(each, 1e-3)))
+        if count < FEWEST_ROUNDS:
+            return None
+        self.watch.stage(f"looking again at {', '.join(line.key for line in lines)}")
+        before = self.number
+        for _ in range(count):
+            self._round(groups)
+        measured = replace(series.load(self.store, nights.machine).measured[-1], base=before)
+        return nights.rounds(measured, fresh=True)
+
+    def _round(self, groups: Sequence[tuple[Cell, ...]]) -> None:
+        self.number += 1
+        for group in groups:
+            begin = time.monotonic()
+            self.session.round(group, self.number, lambda changed: self.store.save(self.run, changed))
+            self.seconds[group] = time.monotonic() - begin
+        for _ in groups or [()]:
+            begin = time.monotonic()
+            if found := probes.read(self.gpus):
+                self.store.save_probes(self.run, self.number, found)
+            self.seconds[()] = time.monotonic() - begin
+
+
+def exit_code(judged: Judged) -> int:
+    """0: nothing is slower. 1: something is. 3: too little could be measured to say so."""
+    if any(f.look.slower for f in judged.verdict.findings):
+        return 1
+    return 3 if too_little(judged) else 0
+
+
+ENOUGH = 0.5
+"""Of the cells that were to be measured, a night has judged so many at least."""
+
+
+def too_little(judged: Judged) -> str:
+    """Why a night tells too little; empty if it does not."""
+    verdict, last = judged.verdict, judged.last
+    cells = [r.cell for r in judged.results if not r.cell.environment]
+    able = [cell for cell in cells if sum(n <= last.base for n in last.logs.get(cell, {})) >= FEWEST_ROUNDS]
+    if len(able) < ENOUGH * len(cells):
+        return f"{len(cells) - len(able)} of {len(cells)} cells have too few rounds that stand"
+    if verdict.erratic is not None:
+        return (
+            f"rounds differed {verdict.erratic:.1f} times as much as usual: a neighbour, or something that comes and goes (heat, power);"
+            " of the machine as a whole nothing can be said"
+        )
+    return ""
+
+
+def remembered(store: Store, run: int | None = None, machine: str | None = None) -> Judged:
+    """A night that was judged before, the last by default. Raises NoNights."""
+    nights = series.load(store, machine)
+    judged = [i for i, night in enumerate(nights.measured) if night.verdict and run in (None, night.run)]
+    if not judged:
+        which = f"run {run} is no night" if run else "no night has been judged"
+        raise series.NoNights(f"{store.location}: {which} of {nights.machine}: `stepbench nightly` measures one")
+    until = judged[-1]
+    whole = Nights(nights.machine, nights.measured[: until + 1], nights.events)
+    last = whole.measured[-1]
+    assert last.verdict is not None
+    verdict = whole.stored(last.verdict["verdict"], until)
+    results = tuple(store.results(last.run))
+    causes = attribution.causes(verdict.findings, verdict.probes, whole.layout, leaning(results), verdict.undecided)
+    return Judged(whole, verdict, tuple(causes), results, (*last.verdict.get("notes", ()), *whole.oddities()))
+
+
+def accept(store: Store, judged: Judged, lines: Collection[Line], why: str, who: str) -> None:
+    """Moves the baselines of changes that were found: from their first night on things are as they should be."""
+    measured = judged.nights.measured
+    since = {f.look.line.key: measured[f.look.since].run for f in judged.verdict.findings if f.look.line in lines}
+    detail: dict[str, Any] = {"run": judged.last.run, "since": since}
+    store.add_event(judged.nights.machine, "accept", why, who, detail=detail)

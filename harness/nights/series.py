@@ -1,0 +1,343 @@
+"""The nights of a machine as they are stored: which rounds count, what the machine was like, and what has changed from night to night.
+
+A series is a cell of one machine in one environment, by one protocol and of one network. Where the environment of a frozen cell changes,
+its series ends and another begins; the newest releases follow each other in one, since it is told beside the frozen ones.
+"""
+
+import datetime
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy
+
+from frameworks import Cell
+from harness import host
+from harness.environments import NEWEST
+from harness.nights.detection import WEEK, Detector, Finding, Look, Verdict, plain
+from harness.nights.lines import Array, Layout, Line
+from harness.probes import PROBES
+from harness.problems import Problem
+from harness.records import PROTOCOL, Damaged
+from harness.store import Event, Run, Store
+
+IGNORED = ("boot",)
+"""Surroundings that are no news in themselves, and are told in other words."""
+
+
+class NoNights(Problem):
+    """There is nothing to look back at; the text says what makes some."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One night's rounds."""
+
+    run: int
+    at: str
+    host: dict[str, Any]
+    base: int
+    """Rounds up to this number were measured before anything was looked at again."""
+    logs: dict[Cell, dict[int, float]]
+    """Logarithms of seconds of the rounds that stand, by round."""
+    digests: dict[Cell, str]
+    environments: dict[Cell, dict[str, Any]]
+    """What each cell's held."""
+    thrown_out: int
+    rounds: int
+    probes: dict[int, dict[str, float]]
+    """Logarithms of seconds, by round: the mean of its readings."""
+    same: frozenset[str] = frozenset()
+    """Frameworks whose newest environment is the frozen one: measured once."""
+    verdict: dict[str, Any] | None = None
+    """As stored; None while it is not judged."""
+
+    @property
+    def versions(self) -> dict[str, dict[str, str]]:
+        """Packages of each framework's environment."""
+        return {cell.framework: dict(record.get("packages") or {}) for cell, record in self.environments.items()}
+
+
+@dataclass
+class Nights:
+    """All nights of one machine, the oldest first."""
+
+    machine: str
+    measured: list[Measured]
+    events: list[Event] = field(default_factory=list)
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """All that were ever measured, of the frozen lane first."""
+        found = dict.fromkeys(cell for night in self.measured for cell in night.logs)
+        same = (cell._replace(framework=f"{cell.framework}@{NEWEST}") for n in self.measured for cell in n.logs if cell.framework in n.same)
+        moving = dict.fromkeys([*(cell for cell in found if cell.environment), *same])
+        return (*(cell for cell in found if not cell.environment), *moving)
+
+    @cached_property
+    def probes(self) -> tuple[str, ...]:
+        """All that were ever read: those of the CPU, then of GPUs."""
+        seen = dict.fromkeys(name for night in self.measured for readings in night.probes.values() for name in readings)
+        return (*PROBES, *(name for name in seen if name not in PROBES))
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Of these cells and probes."""
+        return Layout(self.cells, self.probes)
+
+    @cached_property
+    def accepted(self) -> list[tuple[int, Line, int]]:
+        """Baselines that somebody moved: after which night, of which line, and from which night on."""
+        found = []
+        for event in (e for e in self.events if e.kind == "accept"):
+            after, places = event.detail["run"], self.places
+            found += [
+                (places[after], Line.of(key), places.get(since, 0)) for key, since in event.detail["since"].items() if after in places
+            ]
+        return found
+
+    @cached_property
+    def places(self) -> dict[int, int]:
+        """Of nights in their order, by run."""
+        return {night.run: i for i, night in enumerate(self.measured)}
+
+    @cached_property
+    def levels(self) -> dict[Hashable, float]:
+        """The usual logarithm of each series and probe: the mean of its first week. Only differences from it are looked at."""
+        weeks: dict[Hashable, list[list[float]]] = {}
+        for night in self.measured:
+            for cell, rounds in night.logs.items():
+                weeks.setdefault(self._series(night, cell), []).append([v for n, v in rounds.items() if n <= night.base])
+            for name in self.probes:
+                readings = [(n, one[name]) for n, one in night.probes.items() if name in one]
+                weeks.setdefault(name, []).append([value for n, value in readings if n <= night.base])
+        flat = {key: [v for rounds in own[:WEEK] for v in rounds] for key, own in weeks.items()}
+        return {key: math.fsum(values) / len(values) for key, values in flat.items() if values}
+
+    def _series(self, night: Measured, cell: Cell) -> Hashable:
+        """What a cell's night belongs to: one environment and network, since its change was last accepted; nobody else's change is seen
+        in it, nor its own in others."""
+        about = Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload)
+        begun = [since for _, line, since in self.accepted if line in about and since <= self.places[night.run]]
+        return cell, night.digests[cell], max(begin for begin in (0, *begun))
+
+    def rounds(self, night: Measured, fresh: bool) -> Array:
+        """A row a round, a column a cell or probe, as `Layout.values` takes them."""
+        measured = {n for own in night.logs.values() for n in own} | set(night.probes)
+        numbers = sorted(n for n in measured if (n > night.base) == fresh)
+        found = numpy.full((len(numbers), len(self.cells) + len(self.probes)), numpy.nan)
+        for row, number in enumerate(numbers):
+            for column, cell in enumerate(self.cells):
+                value = night.logs.get(cell, {}).get(number)
+                if value is not None and (level := self._level(night, cell)) is not None:
+                    found[row, column] = value - level
+            for column, name in enumerate(self.probes, start=len(self.cells)):
+                if name in night.probes.get(number, {}) and name in self.levels:
+                    found[row, column] = night.probes[number][name] - self.levels[name]
+        return found
+
+    def _level(self, night: Measured, cell: Cell) -> float | None:
+        """Of a moving cell that of the frozen one beside it: what counts is how they differ."""
+        beside = cell._replace(framework=cell.base)
+        return self.levels.get(self._series(night, beside)) if beside in night.digests else None
+
+    def same(self, night: Measured) -> set[Line]:
+        """Lines of newest releases that are the frozen ones tonight: known to be no slower."""
+        moving = (cell for cell in self.cells if cell.environment and cell.base in night.same)
+        return {Line("software", cell.key) for cell in moving if cell._replace(framework=cell.base) in night.logs}
+
+    def detector(self, until: int | None = None) -> Detector:
+        """All nights before one, remembered as they were judged; all by default."""
+        found = Detector(self.layout)
+        before: Measured | None = None
+        for night in self.measured[:until]:
+            for line in self._begun_anew(before, night):
+                found.accept(line, len(found.nights))
+            verdict = self.stored(night.verdict["verdict"], len(found.nights)) if night.verdict else Verdict(len(found.nights))
+            found.replay(self.rounds(night, False), self.rounds(night, True), verdict, self.same(night))
+            for after, line, since in self.accepted:
+                if after == len(found.nights) - 1 and line in found.lines:
+                    found.accept(line, since)
+            before = night
+        if until is not None and until < len(self.measured):
+            for line in self._begun_anew(before, self.measured[until]):
+                found.accept(line, len(found.nights))
+        return found
+
+    def _begun_anew(self, before: Measured | None, night: Measured) -> list[Line]:
+        """Lines of frozen cells whose environment or network is another one than the night before."""
+        if before is None:
+            return []
+        changed = [c for c, digest in night.digests.items() if not c.environment and before.digests.get(c, digest) != digest]
+        names = {cell.framework for cell in changed}
+        return [*(Line("cell", cell.key) for cell in changed), *(Line("framework", name) for name in names)]
+
+    def environment(self, framework: str, accelerator: str) -> dict[str, Any] | None:
+        """What the last night's frozen environment of a framework held; None if there was none."""
+        for night in reversed(self.measured):
+            for cell, record in night.environments.items():
+                if (cell.framework, cell.accelerator) == (framework, accelerator):
+                    return record
+        return None
+
+    def to_store(self, verdict: Verdict) -> dict[str, Any]:
+        """A verdict with nights by their runs, which stay what they are when others are taken out."""
+
+        def run(night: int) -> int:
+            return self.measured[min(night, len(self.measured) - 1)].run
+
+        return dict(plain(_renumbered(verdict, run)))
+
+    def stored(self, data: dict[str, Any], night: int) -> Verdict:
+        """The same read back, as that of a night. Raises Damaged for anything else."""
+        try:
+            return replace(_renumbered(Verdict.of(data), lambda run: self.places.get(run, 0)), night=night)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Damaged(f"the store holds what was said of a night in a form that cannot be read: {error!r}") from None
+
+    def since(self, number: int) -> str:
+        """When a night was: its date."""
+        return self.measured[number].at[:10]
+
+    def changes(self, night: int, since: int | None = None) -> list[str]:
+        """What is different in a night from the one before it (or another one): of the machine, of environments, and what a person noted
+        in between."""
+        if night == 0:
+            return []
+        earlier, now = self.measured[night - 1 if since is None else since], self.measured[night]
+        found = [f"{what} {old} -> {new}" for what, old, new in differences(earlier.host, now.host)]
+        for name in {**earlier.versions, **now.versions}:
+            old_packages, new_packages = earlier.versions.get(name, {}), now.versions.get(name, {})
+            if not old_packages or not new_packages:
+                continue
+            news = [
+                f"{package} {old_packages.get(package, 'none')} -> {new_packages.get(package, 'none')}"
+                for package in sorted({**old_packages, **new_packages})
+                if old_packages.get(package) != new_packages.get(package)
+            ]
+            found += [f"{name}: {', '.join(news)}"] if news else []
+        noted = [e for e in self.events if e.kind == "event" and earlier.at < e.at <= now.at]
+        return found + [f"noted by {e.who}: {e.text}" for e in noted]
+
+    def oddities(self) -> list[str]:
+        """Of the last night's time: nights that are missing, a clock that was set back."""
+        if len(self.measured) < 2:
+            return []
+        before, now = (datetime.datetime.fromisoformat(night.at) for night in self.measured[-2:])
+        if now < before:
+            return [
+                f"the clock was set back: this night is dated {now:%Y-%m-%d %H:%M}, the one before it {before:%Y-%m-%d %H:%M};"
+                " nights count in the order in which they were measured"
+            ]
+        missing = (now - before).days - 1
+        if missing > 0:
+            return [f"{missing} night{'s' if missing > 1 else ''} without a measurement before this one: what happened in them is one step"]
+        return []
+
+
+def _renumbered(verdict: Verdict, of: Callable[[int], int]) -> Verdict:
+    """A verdict whose nights have other numbers."""
+
+    def look(one: Look) -> Look:
+        return replace(one, since=of(one.since))
+
+    def finding(one: Finding) -> Finding:
+        return Finding(look(one.look), one.state, of(one.confirmed))
+
+    made: dict[str, Any] = {name: tuple(map(finding, getattr(verdict, name))) for name in ("findings", "recovered")}
+    made |= {name: tuple(map(look, getattr(verdict, name))) for name in ("undecided", "probes")}
+    return replace(verdict, night=of(verdict.night), **made)
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What two nights' machines differ in, in words: what, before, now."""
+    flat_before, flat_now = _flat(before), _flat(now)
+    found = [
+        (name, flat_before[name], flat_now[name])
+        for name in flat_now
+        if name not in IGNORED and name in flat_before and flat_before[name] != flat_now[name]
+    ]
+    restarted = flat_before.get("boot") != flat_now.get("boot") and "boot" in flat_before and "boot" in flat_now
+    return found + ([("machine", "running", "restarted")] if restarted else [])
+
+
+def _flat(facts: dict[str, Any]) -> dict[str, str]:
+    own = {name: str(facts[name]) for name in ("kernel", "governor") if facts.get(name)}
+    return {**own, **{name: str(value) for name, value in (facts.get("surroundings") or {}).items()}}
+
+
+def load(store: Store, machine: str | None = None) -> Nights:
+    """A machine's nights, this one's by default; only those by today's protocol. Empty where there are none."""
+    name = host.machine(host.facts()) if machine is None else machine
+    found = [run for run in store.runs() if run.plan.get("night") and _machine(run) == name and run.protocol == PROTOCOL]
+    return Nights(name, _measured(store, _in_order(found)), store.events(name))
+
+
+def _in_order(found: Sequence[Run]) -> list[Run]:
+    """As they were measured: by number, whatever the clock said; those that were merged from another store where their times put them."""
+    own = [run for run in found if not run.plan.get("merged")]
+    for run in sorted((run for run in found if run.plan.get("merged")), key=lambda run: run.started_at):
+        own.insert(next((i for i, other in enumerate(own) if other.started_at > run.started_at), len(own)), run)
+    return own
+
+
+def machines(store: Store) -> list[str]:
+    """All that have nights in a store."""
+    return list(dict.fromkeys(_machine(run) for run in store.runs() if run.plan.get("night")))
+
+
+def _machine(run: Run) -> str:
+    try:
+        return host.machine(run.host)
+    except (KeyError, TypeError):
+        return "a machine that is not known"
+
+
+FEWEST = 2
+"""Rounds of a night that ended early, from which it counts as one."""
+
+
+def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
+    numbers = [run.id for run in runs]
+    verdicts = store.verdicts()
+    logs: dict[int, dict[Cell, dict[int, list[float]]]] = {n: {} for n in numbers}
+    digests: dict[int, dict[Cell, str]] = {n: {} for n in numbers}
+    held: dict[int, dict[Cell, dict[str, Any]]] = {n: {} for n in numbers}
+    counted: dict[int, list[bool]] = {n: [] for n in numbers}
+    for run, cell, environment, definition, number, record in store.timed(numbers):
+        counted[run].append(bool(record["disturbance"]))
+        digests[run][cell] = f"{environment.get('digest')}/{definition}"
+        held[run][cell] = environment
+        own = logs[run].setdefault(cell, {})
+        if not record["disturbance"]:
+            own.setdefault(number, []).append(math.log(record["seconds_per_step"]))
+    readings: dict[int, dict[int, dict[str, list[float]]]] = {n: {} for n in numbers}
+    for run, number, seconds in store.probes(numbers):
+        for name, value in seconds.items():
+            if value > 0:
+                readings[run].setdefault(number, {}).setdefault(name, []).append(math.log(value))
+    found = []
+    for one in runs:
+        verdict, out = verdicts.get(one.id), counted[one.id]
+        cells = {cell: {n: math.fsum(v) / len(v) for n, v in own.items()} for cell, own in logs[one.id].items()}
+        if verdict is None and max((len(own) for own in cells.values()), default=0) < FEWEST and one is not runs[-1]:
+            continue  # it was interrupted before it told anything
+        found.append(
+            Measured(
+                run=one.id,
+                at=one.started_at,
+                host=one.host,
+                base=int(verdict["base"]) if verdict else max((n for own in cells.values() for n in own), default=0),
+                logs=cells,
+                digests=digests[one.id],
+                environments=held[one.id],
+                thrown_out=sum(out),
+                rounds=len(out),
+                probes={n: {name: math.fsum(v) / len(v) for name, v in own.items()} for n, own in readings[one.id].items()},
+                same=frozenset(one.plan.get("same") or ()),
+                verdict=verdict,
+            )
+        )
+    return found

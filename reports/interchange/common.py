@@ -1,0 +1,82 @@
+"""What all formats share: names, and rounds that were measured elsewhere."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from frameworks import Cell
+from harness.problems import Problem
+from harness.records import Result, Round, plain
+
+
+class BadFile(Problem):
+    """A file that holds no cell of stepbench; the text says why."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One run, or night, that a file tells."""
+
+    at: str
+    """UTC, ISO 8601."""
+    host: dict[str, Any]
+    results: list[Result]
+    night: bool = False
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def cell_of(name: str) -> Cell | None:
+    """From its key; None for any other name."""
+    try:
+        workload, framework, variant, device, threads, batch, precision, mode = name.split("/")
+        counts = int(threads.removesuffix("t")), int(batch.removeprefix("b"))
+    except ValueError:
+        return None
+    return Cell(workload, framework, variant, device, counts[0], counts[1], precision, mode)
+
+
+def result(cell: Cell, seconds: Sequence[float], file: Path, told: Mapping[str, Any] | None = None) -> Result:
+    """A cell of numbers from elsewhere, one a process. Nobody here has proven its work: it makes series, and no row of a table."""
+    known = told or {}
+    records = known.get("rounds") or [_bare(number, value) for number, value in enumerate(seconds, start=1)]
+    rounds = tuple(Round.of({**record, "part": 0, "number": n}, []) for n, record in enumerate(records, start=1))
+    return Result(
+        cell,
+        "inconclusive",
+        f"imported from {file.name}: its work was not proven here",
+        rounds,
+        environment=dict(known.get("environment") or {}),
+        definition=str(known.get("definition") or ""),
+    )
+
+
+def _bare(number: int, seconds: float) -> dict[str, Any]:
+    if not 0 < seconds < float("inf"):
+        raise ValueError(f"a step of {seconds} s")
+    return {
+        "number": number,
+        "part": 0,
+        "started_at": "",
+        "cpus": [],
+        "load_seconds": 0.0,
+        "build_seconds": 0.0,
+        "first_step_seconds": 0.0,
+        "check": None,
+        "peak_memory_bytes": 0,
+        "seconds_per_step": seconds,
+        "steady_seconds_per_step": seconds,
+    }
+
+
+def told(result: Result) -> dict[str, Any]:
+    """What a reader of the JSON cannot know otherwise, and what `stepbench import` reads back."""
+    rounds = [{name: value for name, value in plain(r).items() if name != "turns"} | r.numbers for r in result.standing]
+    return {
+        "cell": result.cell._asdict(),
+        "mini_batch": result.cell.mini_batch,
+        "equal_work": plain(result.proof) if result.proof else None,
+        "environment": result.environment,
+        "definition": result.definition,
+        "rounds": rounds,
+    }

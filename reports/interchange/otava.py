@@ -1,0 +1,39 @@
+"""A CSV for Apache Otava: a row a night, a column a series, in seconds; `time` and `commit` come first."""
+
+import csv
+import io
+import math
+from pathlib import Path
+
+from harness.nights.series import Nights
+from reports.interchange.common import BadFile, Taken, cell_of, result
+
+
+def write(nights: Nights) -> dict[str, str]:
+    """One file. A night in which a cell was not measured leaves its place empty."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["time", "commit", *(cell.key for cell in nights.cells)])
+    for night in nights.measured:
+        values = []
+        for cell in nights.cells:
+            logs = list(night.logs.get(cell, {}).values())
+            values.append(repr(math.exp(math.fsum(logs) / len(logs))) if logs else "")
+        rows.writerow([night.at, f"run-{night.run}", *values])
+    return {"": text.getvalue()}
+
+
+def read(file: Path, text: str) -> list[Taken]:
+    """One number a night and cell, as of one process."""
+    rows = list(csv.DictReader(io.StringIO(text)))
+    names = [(name, cell) for name in (rows[0] if rows else {}) if (cell := cell_of(str(name))) is not None]
+    if not names or "time" not in rows[0]:
+        raise BadFile(f"{file} has no column `time`, or none that is named like a cell of stepbench")
+    found = []
+    try:
+        for row in rows:
+            results = [result(cell, [float(row[name])], file) for name, cell in names if row[name]]
+            found.append(Taken(row["time"], {}, results, night=True))
+    except (ValueError, TypeError) as error:
+        raise BadFile(f"{file}: {error}") from None
+    return found

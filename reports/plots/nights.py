@@ -1,0 +1,99 @@
+"""Series over nights, a small panel each: how far a line was from its baseline, what a usual night is, since when it has changed, and what
+happened to the machine."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+
+from harness.nights.lines import Line
+from harness.nights.night import Judged
+from reports.naming import joined, two_digits
+from reports.plots.style import INK, PALETTE, SMALL, drawing, key, legend, panels
+
+MOST_PANELS = 12
+MOST_NIGHTS = 90
+"""Of older ones a panel has no room."""
+SLOWER, FASTER = PALETTE[4], PALETTE[2]
+
+
+def worth_a_look(judged: Judged) -> list[Line]:
+    """Findings, the machine, the probes, then frameworks and networks, as many as there is room for."""
+    found = [f.look.line for cause in judged.causes for f in cause.findings] + [f.look.line for f in judged.verdict.recovered]
+    others = [line for line in judged.nights.layout.lines if line.kind in ("machine", "probe")]
+    others += [line for line in judged.nights.layout.lines if line.kind in ("workload", "framework")]
+    known = set(judged.nights.layout.lines)
+    return [line for line in dict.fromkeys([*found, *others]) if line in known][:MOST_PANELS]
+
+
+@drawing()
+def draw(judged: Judged, lines: Sequence[Line]) -> Any:
+    """A matplotlib figure: a panel a line."""
+    from reports.nightly import line_name
+
+    nights = judged.nights
+    detector = nights.detector()
+    first = max(0, len(nights.measured) - MOST_NIGHTS)
+    titles = ["\n".join(_broken(line_name(line, nights.cells))) for line in lines]
+    figure, axes = panels(titles, 3.4, [1.75])
+    dates = [nights.since(i)[5:] for i in range(len(nights.measured))]
+    events = [i for i in range(first, len(nights.measured)) if nights.changes(i)]
+    findings = {f.look.line: f for f in judged.verdict.findings}
+    for (ax,), line in zip(axes, lines, strict=True):
+        track = detector.track(line)
+        places = numpy.arange(first, len(track.values))
+        values, low, high = (
+            100 * numpy.expm1(track.values[first:] + d) for d in (0, -track.half_widths[first:], track.half_widths[first:])
+        )
+        ax.axhspan(*(100 * numpy.expm1(numpy.array([-track.band, track.band]))), color=INK, alpha=0.08, linewidth=0)
+        ax.axhline(0, color=INK, linewidth=0.8)
+        for event in events:
+            ax.axvline(event - 0.5, color=INK, alpha=0.5, linewidth=1, linestyle=(0, (1, 2)))
+        look = findings[line].look if line in findings else None
+        colour = INK if look is None else SLOWER if look.slower else FASTER
+        changed = places >= (look.since if look else len(track.values))
+        for mask, ink in ((~changed, INK), (changed, colour)):
+            ax.vlines(places[mask], low[mask], high[mask], color=ink, linewidth=1)
+            ax.plot(places[mask], values[mask], "o", color=ink, markersize=3.5)
+        if look is not None:
+            level = 100 * (look.shift.estimate - 1)
+            ax.hlines(level, max(first, look.since) - 0.4, places[-1] + 0.4, color=colour, linewidth=2)
+        ticks = sorted({int(t) for t in numpy.linspace(first, len(track.values) - 1, min(4, len(track.values) - first))})
+        ax.set_xticks(ticks, [dates[t] for t in ticks])
+        ax.set_xlim(first - 0.6, len(track.values) - 0.4)
+        ax.grid(axis="x", visible=False)
+        ax.title.set_fontsize(9)
+    figure.supylabel("per cent longer than the baseline", fontsize=SMALL + 0.5)
+    keys = [key("a night, 95 % interval of its rounds", marker="o"), key("usual nights", linewidth=7, linestyle="-", alpha=0.12)]
+    keys += [key("something new on the machine", linestyle=(0, (1, 2)), marker="")] if events else []
+    kinds = {f.look.slower for f in findings.values()}
+    keys += [
+        key(text, color=ink, linestyle="-", marker="")
+        for text, ink, way in (("slower", SLOWER, True), ("faster", FASTER, False))
+        if way in kinds
+    ]
+    legend(figure, keys)
+    return figure
+
+
+def _broken(text: str, most: int = 34) -> list[str]:
+    """A title in two lines at most."""
+    if len(text) <= most:
+        return [text]
+    head, comma, tail = text.partition(", ")
+    return [head + ",", tail[: most + 6]] if comma else [text[: most + 6]]
+
+
+def alt(judged: Judged, lines: Sequence[Line]) -> str:
+    """The same in words."""
+    from reports.nightly import line_name, per_cent
+
+    changed = {f.look.line: f for f in judged.verdict.findings}
+    said = [f"{line_name(line, judged.nights.cells)} is {per_cent(changed[line].look.shift)}" for line in lines if line in changed]
+    others = len(lines) - len(said)
+    count = len(judged.nights.measured)
+    return (
+        f"{count} night{'s' if count != 1 else ''}, {two_digits(len(lines))} series: "
+        + (joined(said) + "; " if said else "")
+        + f"{others} within their usual nights or not judged."
+    )

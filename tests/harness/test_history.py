@@ -1,0 +1,189 @@
+"""What is stored of nights: looked at, pruned, merged, backed up; by commands, as a user gives them."""
+
+import json
+import multiprocessing
+import sqlite3
+import time
+
+import pytest
+
+from frameworks import Cell
+from harness.cli import cli
+from harness.nights import night, series
+from harness.problems import Problem
+from harness.store import Store
+
+TORCH = Cell("lstm-32", "torch", "default", "cpu", 2, 64)
+
+
+@pytest.fixture
+def told(historian, monkeypatch, capsys):
+    """Runs a command in this process, beside the historian's store; gives its exit code and what it printed."""
+    monkeypatch.setenv("STEPBENCH_STORE", str(historian.store.file))
+
+    def run(*arguments):
+        code = 0
+        try:
+            cli.main(list(arguments), standalone_mode=False)
+        except SystemExit as ended:
+            code = ended.code
+        return code, capsys.readouterr().out
+
+    return run
+
+
+def test_nights_are_listed_with_what_was_found(historian, told):
+    for _ in range(4):
+        historian.night()
+    historian.night({TORCH: 1.2})
+    code, text = told("history", "list", "--format", "json")
+    rows = json.loads(text)
+    assert code == 0
+    assert [row["verdict"] for row in rows] == ["no baseline yet", "no baseline yet", "clean", "clean", "regression"]
+    (found,) = rows[-1]["findings"]
+    what, size = found.split(": ")
+    assert what == "LSTM-32, PyTorch, 2 threads"
+    assert 15 < float(size.removesuffix(" % slower")) < 25
+
+
+def test_a_series_is_shown_beside_its_baseline(historian, told, tmp_path):
+    for _ in range(4):
+        historian.night()
+    historian.night({TORCH: 1.2})
+    rows = json.loads(told("history", "show", TORCH.key, "--format", "json", "--picture", str(tmp_path / "a.png"))[1])
+    assert [row["baseline"] for row in rows] == [True] * 4 + [False]
+    assert rows[-1]["ratio"] == pytest.approx(1.2, abs=0.05)
+    assert rows[-1]["low"] < rows[-1]["ratio"] < rows[-1]["high"]
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    assert "night by night" in told("history", "show", "probe memory")[1]
+    with pytest.raises(Problem, match="4 series fit 'lstm-32 cell'"):
+        told("history", "show", "lstm-32 cell")
+
+
+def test_the_last_night_is_reported_again_and_accepted(historian, told, tmp_path):
+    for _ in range(4):
+        historian.night()
+    historian.night({TORCH: 1.2})
+    code, text = told("nightly", "--again", "--json", "-o", str(tmp_path / "a.html"), "-o", str(tmp_path / "a.md"))
+    found = json.loads(text)
+    assert (code, found["verdict"], found["causes"][0]["side"]) == (1, "regression", "cell")
+    assert found["causes"][0]["findings"][0]["since"]["run"] == 5
+    page = (tmp_path / "a.html").read_text()
+    assert "<svg" in page
+    assert "LSTM-32, PyTorch, 2 threads" in page
+    assert (tmp_path / "a.md").read_text().startswith("**Regression: LSTM-32, PyTorch, 2 threads (")
+    assert told("accept", "torch", "--why", "a known change", "--who", "me") == (0, "accepted: LSTM-32, PyTorch, 2 threads\n")
+    (event,) = [e for e in json.loads(told("events", "list", "--format", "json")[1]) if e["kind"] == "accept"]
+    assert (event["who"], event["text"], event["lines"]) == ("me", "a known change", [f"cell {TORCH.key}"])
+    assert night.exit_code(historian.night({TORCH: 1.2})) == 0
+    with pytest.raises(Problem, match="no finding"):
+        told("accept", "--all", "--why", "again")
+
+
+def test_events_are_noted_with_their_time(historian, told):
+    historian.night()
+    assert told("events", "add", "new fan", "--at", "2026-11-02T12:00", "--who", "me") == (0, "noted: new fan\n")
+    historian.night()
+    (event,) = json.loads(told("events", "list", "--format", "json")[1])
+    assert (event["at"], event["text"], event["who"]) == ("2026-11-02T12:00:00+00:00", "new fan", "me")
+    assert json.loads(told("history", "list", "--format", "json")[1])[1]["new"] == ["noted by me: new fan"]
+
+
+def test_pruning_is_a_dry_run_first_and_leaves_every_number(historian, told):
+    for _ in range(4):
+        historian.night()
+    before = [(r.cell, r.number, r.status) for r in historian.store.results(2)]
+    nights = series.load(historian.store).detector().track(series.Line("cell", TORCH.key))
+    said = told("history", "prune", "--older-than", "0d")[1]
+    count = sum(len(result.rounds) for run in range(1, 5) for result in historian.store.results(run))
+    assert f"the steps of {count} rounds" in said
+    assert "would be dropped" in said
+    assert all(r.steps for result in historian.store.results(1) for r in result.rounds)
+    size = historian.store.file.stat().st_size
+    assert "MB, dropped" in told("history", "prune", "--older-than", "0d", "--yes")[1]
+    assert historian.store.file.stat().st_size < size
+    assert [(r.cell, r.number, r.status) for r in historian.store.results(2)] == before
+    after = series.load(historian.store).detector().track(series.Line("cell", TORCH.key))
+    assert list(after.values) == list(nights.values)
+    assert "were pruned" in told("show", TORCH.key)[1]
+    assert told("table")[0] == 0
+    assert told("table", "--format", "json")[0] == 0
+
+
+def test_merging_takes_over_what_is_not_there(historian, told, tmp_path, monkeypatch):
+    """Twice is once; nights stand where their times put them; what was accepted there is accepted here."""
+    for _ in range(4):
+        historian.night()
+    judged = historian.night({TORCH: 1.2})
+    night.accept(historian.store, judged, [series.Line("cell", TORCH.key)], "known", "me")
+    other = tmp_path / "other.sqlite"
+    told("history", "backup", str(other))
+    monkeypatch.setenv("STEPBENCH_STORE", str(tmp_path / "new.sqlite"))
+    assert told("history", "merge", str(other)) == (0, f"{other}: 5 runs taken over, 0 known already\n")
+    assert told("history", "merge", str(other)) == (0, f"{other}: 0 runs taken over, 5 known already\n")
+    new = Store(str(tmp_path / "new.sqlite"))
+    mine, theirs = series.load(historian.store), series.load(new)
+    assert [n.at for n in theirs.measured] == [n.at for n in mine.measured]
+    assert [n.logs for n in theirs.measured] == [n.logs for n in mine.measured]
+    assert theirs.accepted == mine.accepted
+    assert night.remembered(new).verdict == night.remembered(historian.store).verdict
+
+
+def test_a_night_that_is_older_is_merged_before_the_others(historian, told, tmp_path):
+    """Though its run has a higher number."""
+    from tests.conftest import Historian
+
+    early = Historian(tmp_path / "early.sqlite", historian.cells)
+    early.night(hours=1)
+    for _ in range(2):
+        historian.night()
+    told("history", "merge", str(early.store.file))
+    assert [n.run for n in series.load(historian.store).measured] == [3, 1, 2]
+
+
+def write_on(file, ended):
+    connection = sqlite3.connect(file, timeout=30)
+    while not ended.is_set():
+        connection.execute("INSERT INTO events (at, machine, kind, text, who, detail) VALUES ('', 'another', 'event', '', '', '{}')")
+        connection.commit()
+        time.sleep(0.001)
+
+
+def test_a_backup_is_whole_while_somebody_writes(historian, told, tmp_path):
+    for _ in range(3):
+        historian.night()
+    ended = multiprocessing.Event()
+    writer = multiprocessing.Process(target=write_on, args=(str(historian.store.file), ended))
+    writer.start()
+    try:
+        for number in range(3):
+            told("history", "backup", str(tmp_path / f"{number}.sqlite"))
+    finally:
+        ended.set()
+        writer.join()
+    for number in range(3):
+        copy = Store(str(tmp_path / f"{number}.sqlite"))
+        assert [n.logs for n in series.load(copy).measured] == [n.logs for n in series.load(historian.store).measured]
+    with pytest.raises(Problem, match="is there already"):
+        told("history", "backup", str(tmp_path / "0.sqlite"))
+
+
+def test_bad_input_is_one_line(stepbench, complaint, tmp_path):
+    """Of every command about nights."""
+    complaint(stepbench("nightly", "--again"), "no store at")
+    complaint(stepbench("nightly", "-f", "torch@newest"), "without @")
+    complaint(stepbench("nightly", "-f", "numpy", "--newest", "mxnet"), "unknown framework with newest releases 'mxnet'")
+    complaint(stepbench("nightly", "-o", "a.pdf"), ".html, .md, .json")
+    complaint(stepbench("nightly", "--run", "3"), "--run goes with --again")
+    complaint(stepbench("accept", "--why", "x"), "name what to accept")
+    complaint(stepbench("accept", "torch", "--why", " "), "say why")
+    complaint(stepbench("events", "add", "fan", "--at", "tomorrow"), "is no date")
+    complaint(stepbench("simulate-nights", "--fault", "fire"), "unknown fault 'fire'")
+    complaint(stepbench("simulate-nights", "--fault", "slowdown:x"), "is no share")
+    complaint(stepbench("run", "-f", "mxnet@newest"), "has no newer release")
+    complaint(stepbench("run", "-f", "torch@old"), "write torch@newest")
+    assert stepbench("events", "add", "new fan").returncode == 0
+    complaint(stepbench("nightly", "--again"), "no night has been judged")
+    complaint(stepbench("history", "list"), "holds no nights")
+    complaint(stepbench("history", "merge", "store.sqlite"), "is the store itself")
+    complaint(stepbench("simulate-nights", "--own"), "0 rounds of nights are stored here")

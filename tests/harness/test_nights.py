@@ -1,0 +1,286 @@
+"""Nights: what is found, when, on whose side, and what is remembered of it."""
+
+import math
+
+import numpy
+import pytest
+
+from frameworks import Cell
+from harness.nights import attribution, night, series, simulation
+from harness.nights.detection import Detector, Rounds
+from harness.nights.lines import Layout, Line
+from harness.nights.simulation import Fault, Recorded, Simulator
+
+TORCH = Cell("lstm-32", "torch", "default", "cpu", 2, 64)
+
+
+def key(cell):
+    return Line("cell", cell.key)
+
+
+def test_a_night_alone_and_a_second_one_tell_nothing(historian):
+    """Two nights must come before: one does not tell how much nights differ."""
+    for _ in range(2):
+        judged = historian.night()
+        assert (judged.verdict.judged, night.exit_code(judged)) == (0, 0)
+    assert historian.night().verdict.judged > 0
+
+
+def test_a_slower_cell_is_reported_in_its_first_night_and_stays_until_it_is_accepted(historian):
+    for _ in range(4):
+        assert night.exit_code(historian.night()) == 0
+    judged = historian.night({TORCH: 1.15})
+    (finding,) = judged.verdict.findings
+    assert (finding.look.line, finding.state, finding.look.since, night.exit_code(judged)) == (key(TORCH), "new", 4, 1)
+    assert finding.look.shift.estimate == pytest.approx(1.15, abs=0.05)
+    assert [cause.side for cause in judged.causes] == ["cell"]
+    again = historian.night({TORCH: 1.15})
+    assert [(f.look.line, f.state) for f in again.verdict.findings] == [(key(TORCH), "open")]
+    assert night.exit_code(again) == 1
+    night.accept(historian.store, again, [key(TORCH)], "known", "me")
+    after = historian.night({TORCH: 1.15})
+    assert (after.verdict.findings, night.exit_code(after)) == ((), 0)
+    back = historian.night({TORCH: 1.0})
+    assert [f.look.slower for f in back.verdict.findings] == [False], "against the baseline that was accepted"
+
+
+def test_a_spike_is_no_regression_and_is_forgotten(historian):
+    for _ in range(4):
+        historian.night()
+    judged = historian.night({TORCH: 1.5}, fresh={})
+    assert (judged.verdict.findings, night.exit_code(judged)) == ((), 0)
+    assert key(TORCH) in judged.verdict.refuted
+    assert judged.verdict.fresh_rounds >= 4
+    track = judged.nights.detector().track(key(TORCH))
+    assert abs(track.values[-1]) < 0.05, "what is remembered of the night is its fresh rounds"
+
+
+def test_a_change_that_has_gone_is_said_to_be_gone(historian):
+    for _ in range(4):
+        historian.night()
+    assert historian.night({TORCH: 1.2}).verdict.findings
+    judged = historian.night()
+    assert [f.look.line for f in judged.verdict.recovered] == [key(TORCH)]
+    assert (judged.verdict.findings, night.exit_code(judged)) == ((), 0)
+
+
+def slower(share, cells, *probes):
+    return {**dict.fromkeys(cells, share), **dict.fromkeys(probes, share)}
+
+
+@pytest.mark.parametrize(
+    ("side", "change"),
+    [
+        ("hardware", lambda cells: slower(1.15, cells, "product", "latency")),
+        ("memory", lambda cells: slower(1.2, [c for c in cells if c.workload == "fcn-5"], "memory")),
+        ("framework", lambda cells: slower(1.12, [c for c in cells if c.framework == "jax"])),
+        ("workload", lambda cells: slower(1.15, [c for c in cells if c.workload == "alexnet"])),
+        ("cell", lambda cells: slower(1.12, cells[:1])),
+        ("probe", lambda cells: slower(1.2, [], "latency")),
+    ],
+)
+def test_the_side_is_named(historian, side, change):
+    for _ in range(8):
+        historian.night()
+    judged = historian.night(change(historian.cells))
+    assert [cause.side for cause in judged.causes] == [side]
+    assert night.exit_code(judged) == 1
+
+
+def test_a_newest_release_is_told_from_the_frozen_one_in_its_first_night(historian):
+    """While it is the frozen one it is not measured, and known to be no slower."""
+    for _ in range(4):
+        historian.night(same=["torch"])
+    frozen = list(historian.cells)
+    moving = [cell._replace(framework="torch@newest") for cell in frozen if cell.framework == "torch"]
+    historian.cells += moving
+    historian.packages["torch@newest"] = "2.0"
+    historian.digests["torch@newest"] = "def"
+    judged = historian.night(slower(1.12, moving))
+    (cause,) = judged.causes
+    assert (cause.side, cause.subject, len(cause.cells)) == ("software", "torch", 3)
+    assert night.exit_code(judged) == 1
+    historian.cells = frozen
+    assert night.exit_code(historian.night()) == 1, "as long as nothing is known of it, it stays"
+
+
+def test_a_neighbour_is_no_finding(historian):
+    for _ in range(6):
+        historian.night()
+    judged = historian.night(slower(1.2, historian.cells, "product", "memory"), spread=0.25)
+    assert judged.verdict.findings == ()
+    assert judged.verdict.erratic > 3
+    assert night.exit_code(judged) == 3
+    assert "times as much as usual" in night.too_little(judged)
+
+
+def test_rounds_that_were_thrown_out_leave_too_little(historian):
+    for _ in range(3):
+        historian.night()
+    judged = historian.night(disturbed="other processes on its processors (2 of 2 turns)")
+    assert night.exit_code(judged) == 3
+    assert night.too_little(judged) == "12 of 12 cells have too few rounds that stand"
+
+
+def test_another_frozen_environment_begins_another_series(historian):
+    for _ in range(4):
+        historian.night()
+    historian.digests["jax"] = "another"
+    judged = historian.night(slower(1.3, [c for c in historian.cells if c.framework == "jax"]))
+    assert judged.verdict.findings == ()
+    unjudged = {line.name for line in judged.verdict.unjudged}
+    assert {c.key for c in historian.cells if c.framework == "jax"} | {"jax"} == unjudged
+
+
+def test_what_is_new_stands_beside_a_change(historian):
+    for _ in range(4):
+        historian.night()
+    historian.facts = {**historian.facts, "kernel": "6.2", "surroundings": {"BIOS": "1.1"}}
+    historian.store.add_event("Test, 2 cores, 16 GiB", "event", "new fan", "me", "2026-11-05T12:00:00+00:00")
+    judged = historian.night(slower(1.2, historian.cells, "product"))
+    since = judged.verdict.findings[0].look.since
+    assert judged.nights.changes(since) == ["kernel 6.1 -> 6.2", "BIOS 1.0 -> 1.1", "noted by me: new fan"]
+
+
+def test_missing_nights_and_a_clock_that_was_set_back_are_said(historian):
+    historian.night()
+    assert historian.night().notes == ()
+    assert "2 nights without a measurement" in historian.night(hours=72).notes[0]
+    judged = historian.night(hours=-30)
+    assert "the clock was set back" in judged.notes[0]
+    assert [n.run for n in judged.nights.measured] == [1, 2, 3, 4], "nights count in the order in which they were measured"
+    assert judged.verdict.findings == ()
+
+
+def test_an_interrupted_night_is_remembered_if_it_told_anything(historian):
+    for _ in range(3):
+        historian.night()
+    historian.night(rounds=1, judged=False)
+    historian.night(rounds=3, judged=False)
+    judged = historian.night()
+    assert [(n.run, n.verdict is None) for n in judged.nights.measured][-2:] == [(5, True), (6, False)]
+    assert 4 not in [n.run for n in judged.nights.measured]
+
+
+def test_a_verdict_is_read_back_as_it_was(historian):
+    for _ in range(4):
+        historian.night()
+    judged = historian.night({TORCH: 1.2})
+    again = night.remembered(historian.store)
+    assert again.verdict == judged.verdict
+    assert again.causes == judged.causes
+
+
+def test_no_night_is_one_clear_line(historian):
+    with pytest.raises(series.NoNights, match="no night has been judged"):
+        night.remembered(historian.store)
+
+
+# Rounds
+
+
+def test_of_lines_beside_others_the_middle_half_counts():
+    """One process of five that a neighbour hit is not seen."""
+    found = Rounds.of(numpy.array([[0.0], [0.1], [0.2], [0.3], [9.0]]))
+    assert (found.n[0], found.mean[0], found.freedom[0]) == (5, pytest.approx(0.2), 2)
+    assert found.squares[0] == pytest.approx(5 / 3 * 4 * 0.01)  # winsorized: .1 .1 .2 .3 .3
+
+
+def test_of_times_themselves_the_low_end_counts():
+    """Quantiles .2, .35 and .5 of five rounds are the first, between the second and the third, and the third."""
+    found = Rounds.of(numpy.array([[0.0], [0.1], [0.2], [0.3], [9.0]]), low=numpy.array([True]))
+    assert found.mean[0] == pytest.approx((0.02 + 0.11 + 0.2) / 3)
+    assert found.freedom[0] == 2
+
+
+def test_what_is_no_number_counts_as_no_round():
+    found = Rounds.of(numpy.array([[math.nan, math.nan], [1.0, math.nan], [3.0, math.nan]]))
+    assert list(found.n) == [2, 0]
+    assert found.mean[0] == 2.0
+    assert math.isnan(found.mean[1])
+    assert list(found.freedom) == [1, 0]
+
+
+# Lines
+
+
+def test_what_hits_everybody_is_in_the_machines_line_alone():
+    cells = tuple(Cell(w, f, mini_batch=64) for w in ("fcn-5", "lstm-32") for f in ("a", "b", "c"))
+    layout = Layout(cells)
+    values = dict(zip(layout.lines, layout.values(numpy.full((1, 9), 0.1))[0], strict=True))
+    assert values.pop(Line("machine", "")) == pytest.approx(0.1)
+    assert [values.pop(Line("probe", name)) for name in layout.probes] == pytest.approx([0.1] * 3)
+    assert list(values.values()) == pytest.approx([0.0] * len(values))
+
+
+def test_one_cell_is_in_its_own_line_and_hardly_in_others():
+    cells = tuple(Cell(w, f, mini_batch=64) for w in ("fcn-5", "lstm-32") for f in ("a", "b", "c", "d"))
+    layout, rounds = Layout(cells), numpy.zeros((1, 11))
+    rounds[0, 0] = 0.1
+    values = dict(zip(layout.lines, layout.values(rounds)[0], strict=True))
+    assert values.pop(Line("cell", cells[0].key)) == pytest.approx(0.1)
+    assert values.pop(Line("framework", "a")) == pytest.approx(0.05)
+    assert list(values.values()) == pytest.approx([0.0] * len(values))
+
+
+def test_a_round_that_is_missing_is_no_number_and_spoils_no_other():
+    cells = tuple(Cell("fcn-5", f, mini_batch=64) for f in "abcd")
+    layout, rounds = Layout(cells), numpy.zeros((2, 7))
+    rounds[0, 0] = math.nan
+    found = Rounds.of(layout.values(rounds))
+    by_line = dict(zip(layout.lines, found.n, strict=True))
+    assert by_line[Line("cell", cells[0].key)] == 1
+    assert by_line[Line("cell", cells[1].key)] == 2
+
+
+# Rates, over simulated histories: few here; `stepbench simulate-nights` and the README have many
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    return Simulator(Recorded.read(), nights=45)
+
+
+def histories(simulator, fault, count):
+    return simulation.outcome(list(simulator.histories(fault, count)), simulator.nights)
+
+
+def test_hardly_ever_a_false_alarm(simulator):
+    """At most one in 30 nights is the bar; 15 histories of 45 nights would show three times as many."""
+    assert histories(simulator, Fault("nothing"), 15).false_alarms <= 0.5
+
+
+def test_a_tenth_slower_is_found_in_the_first_night(simulator):
+    found = histories(simulator, Fault("slowdown", 0.10, ("cell",)), 20)
+    assert found.first_night.share >= 0.8
+    assert found.attributed.share >= 0.9
+
+
+def test_a_spike_is_never_a_regression(simulator):
+    assert histories(simulator, Fault("spike", 0.3), 15).attributed.share == 1.0
+
+
+def test_drift_is_reported_before_it_is_a_tenth(simulator):
+    found = histories(simulator, Fault("drift", 0.003, ("cell",)), 10)
+    assert found.ever.share == 1.0
+    assert found.size_when_found < 0.10
+
+
+def test_simulated_nights_are_the_same_again_from_the_same_seed(simulator):
+    fault = Fault("slowdown", 0.05, ("cell",))
+    one, other = (list(simulator.histories(fault, 2, seed=3, processes=n)) for n in (1, 2))
+    assert [h.found for h in one] == [h.found for h in other]
+    assert [h.verdicts for h in one] == [h.verdicts for h in other]
+
+
+def test_leaning_on_memory_is_by_arithmetic():
+    cells = [Cell(w, "torch", mini_batch=b) for w, b in (("fcn-5", 64), ("alexnet", 16), ("lstm-32", 64))]
+    assert attribution.leaning(cells) == {cells[0].key}
+    assert attribution.leaning(cells[:1]) == set(), "where all are alike nobody leans more than others"
+
+
+def test_a_detector_without_cells_judges_nothing():
+    detector = Detector(Layout((), ()))
+    for _ in range(3):
+        verdict = detector.tonight(numpy.zeros((3, 0)), lambda lines: None)
+    assert (verdict.judged, verdict.findings) == (0, ())
