@@ -126,7 +126,7 @@ def sheet(judged: Judged) -> Sheet:
     )
     rows = [
         (
-            Place(SIDES[cause.side].partition(":")[0] if cause.side != "memory" else "hardware: memory"),
+            Place(cause.side),
             Place(line_name(f.look.line, judged.nights.cells), strong=f is cause.main and f.look.slower),
             Place(times(f.look.shift.estimate), f.look.shift.estimate),
             Place(span(f.look.shift) if f.look.shift.low is not None else "-"),

@@ -31,8 +31,8 @@ HELD = 0.5
 """Of the machine's change a probe has at least so much, if it is what changed."""
 PROBE_P = 0.05
 """A probe that is as unlikely as this, in the same night and the same way, speaks for a cause; alone it must be confirmed as all others."""
-SUSPECT_Q = 0.05
-"""The same of what could not be measured again, among all lines."""
+SUSPECT_P = 0.05
+"""The same of what could not be measured again: one question about one line, beside something that is confirmed."""
 MOST = 0.5
 """Of a framework's or a network's cells, or of those that lean on memory, more than so many belong together."""
 
@@ -68,7 +68,7 @@ def causes(
     for slower in (True, False):
         own = [f for f in findings if f.look.slower == slower]
         alike = [look for look in probes if look.slower == slower]
-        suspected = {look.line for look in suspects if look.slower == slower and look.q <= SUSPECT_Q}
+        suspected = {look.line for look in suspects if look.slower == slower and look.p <= SUSPECT_P}
         found += _of_one_way(own, alike, layout, leaning, suspected)
     return sorted(found, key=lambda cause: (not cause.main.look.slower, list(SIDES).index(cause.side)))
 
@@ -109,15 +109,39 @@ def _of_one_way(
             slow = [key for key in keys if Line("cell", key) in left]
             line = Line(kind, name)
             also = [key for key in keys if key not in slow and Line("cell", key) in suspected]
-            wide = len(slow) + len(also) > max(1, MOST * len(keys)) or line in suspected
+            wide = len(slow) + len(also) > max(1, MOST * len(keys))
             if line in left or (slow and wide and len(keys) < len(frozen)):
                 own = tuple(sorted(take([line, *(Line("cell", key) for key in slow)]), key=lambda f: f.look.line.kind == "cell"))
                 found.append(_of_some(kind, name, own, (*slow, *also) or tuple(keys), len(also)))
+    found += _suspected(left, suspected, layout, leaning, take)
     for line in [line for line in left if line.kind == "cell"]:
         evidence = "other cells of the same turns did not change"
         found.append(Cause("cell", line.name, take([line]), (line.name,), (evidence,), f"`stepbench plot steps {line.name} -o steps.svg`"))
     for line in [line for line in left if line.kind == "probe"]:
         found.append(Cause("probe", line.name, take([line]), (), ("no cell changed with it",), about(line.name).look_at))
+    return found
+
+
+def _suspected(
+    left: dict[Line, Finding],
+    suspected: Collection[Line],
+    layout: Layout,
+    leaning: Collection[str],
+    take: Callable[[Collection[Line]], tuple[Finding, ...]],
+) -> list[Cause]:
+    """Probes that changed, and with them, as it seems, cells for which there was no time to look again."""
+    frozen = [layout.cells[i] for i in layout.frozen]
+    names = {cell.workload for cell in frozen if cell.key in leaning}
+    heavy = [line for line in suspected if line.name in leaning or (line.kind == "workload" and line.name in names)]
+    memory, found = Line("probe", "memory"), []
+    if memory in left and heavy:
+        evidence = ("the cells that move most bytes a FLOP looked so, too, and were not measured again",)
+        found.append(Cause("memory", "", take([memory]), tuple(sorted(leaning)), evidence, about("memory").look_at))
+    others = [line for line in left if line.kind == "probe"]
+    if others and Line("machine", "") in suspected:
+        evidence = ("all frozen cells together looked so, too, and were not measured again",)
+        look = "; ".join(about(line.name).look_at for line in others)
+        found.append(Cause("hardware", "", take(others), tuple(cell.key for cell in frozen), evidence, look))
     return found
 
 

@@ -536,9 +536,10 @@ class Detector:
             scattered = (n * numpy.where(n > 0, past.mean[:, mine] - level, 0.0) ** 2).sum(axis=0)
             degrees = numpy.maximum(0.0, count - 1.0)
             each = n.sum(axis=0) / numpy.maximum(1, count)
-            beyond = ((scattered - degrees * noise.within[mine]) / numpy.maximum(1.0, each)).sum()  # of nights, by the method of moments
+            # of nights, in variances of a round, which lines of a kind may have in common, by the method of moments
+            beyond = ((scattered / noise.within[mine] - degrees) / numpy.maximum(1.0, each)).sum()
             total = APART_NIGHTS + degrees.sum()
-            noise.apart[mine] = (APART_NIGHTS * NIGHTS_APART[kind] ** 2 + max(0.0, beyond)) / total
+            noise.apart[mine] = (APART_NIGHTS * NIGHTS_APART[kind] ** 2 + max(0.0, float(beyond)) * noise.within[mine]) / total
             noise.apart_freedom[mine] = total
             able = mine & told & (tonight.freedom > 0)
             if able.any():
