@@ -246,8 +246,8 @@ def histories(simulator, fault, count):
 
 
 def test_hardly_ever_a_false_alarm(simulator):
-    """At most one in 30 nights is the bar; 15 histories of 45 nights would show three times as many."""
-    assert histories(simulator, Fault("nothing"), 15).false_alarms <= 0.5
+    """At most one in 30 nights, the whole machine, is what is promised; half of that is what is measured (README)."""
+    assert histories(simulator, Fault("nothing"), 15).false_alarms <= 1.0
 
 
 def test_a_tenth_slower_is_found_in_the_first_night(simulator):
