@@ -103,6 +103,14 @@ class Cell(NamedTuple):
         """The cell in one word, as `stepbench show` takes it."""
         return "{}/{}/{}/{}/{}t/b{}/{}/{}".format(*self)
 
+    @classmethod
+    def of(cls, key: str) -> "Cell":
+        """From its key. Raises ValueError for any other text."""
+        workload, framework, variant, device, threads, batch, precision, mode = key.split("/")
+        if threads[-1:] != "t" or batch[:1] != "b":
+            raise ValueError("{!r} is no cell's key".format(key))
+        return cls(workload, framework, variant, device, int(threads[:-1]), int(batch[1:]), precision, mode)
+
     @property
     def base(self) -> str:
         """The framework's name alone: its module's."""

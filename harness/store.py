@@ -9,7 +9,6 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -92,7 +91,7 @@ class Store:
             self.file = Path(str(url.database)).resolve()
             self._make_room(Path(str(url.database)), use == "create")
         self.use = use
-        self._guard(lambda: self._open(use))
+        self.guard(lambda: self._open(use))
 
     def _make_room(self, path: Path, create: bool) -> None:
         """SQLite makes an empty file of any name that it is given: only where one is wanted."""
@@ -123,7 +122,8 @@ class Store:
                     f"{self.location} has schema {found}, this stepbench reads {schema.SCHEMA}: move it away, or name another with --store"
                 )
 
-    def _guard(self, action: Any) -> Any:
+    def guard(self, action: Any) -> Any:
+        """What an action gives; its errors as one line."""
         try:
             return action()
         except sql.exc.DBAPIError as error:
@@ -142,7 +142,7 @@ class Store:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreProblem(f"{self.location} holds a record that cannot be read: {_line(repr(error))}") from None
 
-    def _writing(self) -> Any:
+    def writing(self) -> Any:
         """A transaction."""
         assert self.use != "read", "what is written may go into a copy"
         return self.engine.begin()
@@ -151,20 +151,20 @@ class Store:
         """A new run with all its cells unfinished; gives its number."""
 
         def action() -> int:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 row = {"started_at": _now(), "protocol": protocol, "plan": plan, "host": host}
                 run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
                 for cell in cells:
                     connection.execute(results.insert(), [{"run": run, **_columns(Result(cell))}])
                 return run
 
-        return int(self._guard(action))
+        return int(self.guard(action))
 
     def save(self, run: int, changed: Sequence[Result]) -> None:
         """Stores results and those of their rounds that are not stored yet, in one transaction."""
 
         def action() -> None:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 for result in changed:
                     where = sql.and_(results.c.run == run, *(results.c[name] == value for name, value in result.cell._asdict().items()))
                     connection.execute(results.update().where(where).values(**_columns(result)))
@@ -175,13 +175,13 @@ class Store:
                     if new:
                         connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in new])
 
-        self._guard(action)
+        self.guard(action)
 
     def take(self, plan: dict[str, Any], host: dict[str, Any], protocol: int, at: str, found: Sequence[Result]) -> int:
         """A run that was measured elsewhere, at a time of its own, whole or not at all; gives its number."""
 
         def action() -> int:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 row = {"started_at": at, "ended_at": at, "protocol": protocol, "plan": plan, "host": host}
                 run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
                 for result in found:
@@ -190,16 +190,16 @@ class Store:
                         connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in result.rounds])
                 return run
 
-        return int(self._guard(action))
+        return int(self.guard(action))
 
     def end(self, run: int) -> None:
         """Marks a run as finished."""
 
         def action() -> None:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 connection.execute(runs.update().where(runs.c.id == run).values(ended_at=_now()))
 
-        self._guard(action)
+        self.guard(action)
 
     def run(self, number: int | None = None, unfinished: bool = False) -> Run:
         """A run by number, or the last one that is neither a cell of another one, measured again, nor imported; the last unfinished one
@@ -219,11 +219,11 @@ class Store:
                         return found
             return None
 
-        found = self._guard(action)
+        found = self.guard(action)
         if found is None:
             wanted = f"run {number}" if number is not None else "unfinished run" if unfinished else "run"
             raise StoreProblem(f"{self.location} holds no {wanted}")
-        return found  # type: ignore[no-any-return]  # _guard cannot carry its action's type
+        return found  # type: ignore[no-any-return]  # guard cannot carry its action's type
 
     def runs(self) -> list[Run]:
         """All of them, in the order in which they were begun."""
@@ -233,7 +233,7 @@ class Store:
                 rows = connection.execute(sql.select(runs).order_by(runs.c.id)).mappings().all()
             return [Run(**{**row, "plan": dict(row["plan"]), "host": dict(row["host"])}) for row in rows]
 
-        return list(self._guard(action))
+        return list(self.guard(action))
 
     def timed(self, chosen: Sequence[int]) -> list[tuple[int, Cell, dict[str, Any], str, int, dict[str, Any]]]:
         """Of some runs every round, in its order: the run's number, the cell, its environment, the digest of its network, the round's
@@ -248,81 +248,16 @@ class Store:
                 width = 1 + len(Cell._fields)
                 return [(row[0], Cell(*row[1:width]), *row[width:]) for row in rows]
 
-        return list(self._guard(action))
-
-    def pruned(self, before: str, dry: bool = True) -> tuple[int, int]:
-        """Rounds of runs begun before a time whose steps are dropped, and bytes of these; unless it is a dry run they are gone then. What
-        tables, comparisons and series are made of stays: each round's number, and how the machine was found to be."""
-
-        def action() -> tuple[int, int]:
-            old = sql.select(results.c.id).join(runs, results.c.run == runs.c.id).where(runs.c.started_at < before)
-            those = rounds.c.result.in_(old) & (rounds.c.turns != "[]")
-            with self.engine.connect() as connection:
-                count, size = connection.execute(
-                    sql.select(sql.func.count(), sql.func.coalesce(sql.func.sum(sql.func.length(rounds.c.turns)), 0)).where(those)
-                ).one()
-            if not dry and count:
-                with self._writing() as connection:
-                    connection.execute(rounds.update().where(those).values(turns="[]"))
-                if self.engine.dialect.name == "sqlite":
-                    with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                        connection.exec_driver_sql("VACUUM")  # the file becomes smaller only by this
-            return int(count), int(size)
-
-        found: tuple[int, int] = self._guard(action)
-        return found
-
-    def backup(self, file: Path) -> None:
-        """A copy of an SQLite store as it is at one moment, whoever writes to it meanwhile; whole or not at all."""
-        if self.file is None:
-            raise StoreProblem(f"{self.location} is no file: back it up with its database's own tools")
-
-        def action() -> None:
-            half_made = file.with_name(file.name + ".making")
-            half_made.unlink(missing_ok=True)
-            try:
-                with closing(sqlite3.connect(str(self.file))) as source, closing(sqlite3.connect(half_made)) as copy:
-                    source.backup(copy, pages=1000, sleep=0.01)
-                half_made.replace(file)
-            except sqlite3.Error as error:
-                raise StoreProblem(f"{file} cannot be written: {_line(error)}") from None
-            finally:
-                half_made.unlink(missing_ok=True)
-
-        self._guard(action)
-
-    def merge(self, other: "Store") -> tuple[int, int]:
-        """Takes over another store's runs, with all that belongs to them, events and published figures; gives how many, and how many were
-        here already. All in one transaction; the other one is only read."""
-
-        def action() -> tuple[int, int]:
-            with other.engine.connect() as source, self._writing() as target:
-                mine = {_identity(row) for row in target.execute(sql.select(runs)).mappings()}
-                theirs = source.execute(sql.select(runs).order_by(runs.c.id)).mappings().all()
-                new = [row for row in theirs if _identity(row) not in mine]
-                places = {row["id"]: _copied(source, target, row) for row in new}
-                here = {tuple(row)[1:6] for row in target.execute(sql.select(events))}
-                for row in source.execute(sql.select(events)).mappings():
-                    detail = _moved(row["detail"], places)
-                    if tuple(row.values())[1:6] not in here and detail is not None:
-                        target.execute(events.insert(), [{**_without_id(row), "detail": detail}])
-                names = set(target.scalars(sql.select(published.c.name)))
-                for row in source.execute(sql.select(published)).mappings():
-                    if row["name"] not in names:
-                        target.execute(published.insert(), [_without_id(row)])
-                return len(new), len(theirs) - len(new)
-
-        found: tuple[int, int] = self._guard(action)
-        return found
+        return list(self.guard(action))
 
     def save_probes(self, run: int, number: int, seconds: dict[str, float]) -> None:
         """One reading of the probes, in a round of a run."""
 
         def action() -> None:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 connection.execute(probes.insert(), [{"run": run, "number": number, "seconds": seconds}])
 
-        self._guard(action)
+        self.guard(action)
 
     def probes(self, chosen: Sequence[int]) -> list[tuple[int, int, dict[str, float]]]:
         """Every reading in some runs: run, round, seconds by probe."""
@@ -332,18 +267,18 @@ class Store:
             with self.engine.connect() as connection:
                 return [tuple(row) for row in connection.execute(query)]
 
-        return list(self._guard(action))
+        return list(self.guard(action))
 
     def save_night(self, run: int, verdict: dict[str, Any]) -> None:
         """What was said of a night; what was said before is replaced."""
 
         def action() -> None:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 connection.execute(nights.delete().where(nights.c.run == run))
                 connection.execute(nights.insert(), [{"run": run, "judged_at": _now(), "verdict": verdict}])
                 connection.execute(runs.update().where(runs.c.id == run).values(ended_at=_now()))
 
-        self._guard(action)
+        self.guard(action)
 
     def verdicts(self) -> dict[int, dict[str, Any]]:
         """What was said of each night, by its run."""
@@ -352,17 +287,17 @@ class Store:
             with self.engine.connect() as connection:
                 return {row.run: row.verdict for row in connection.execute(sql.select(nights).order_by(nights.c.run))}
 
-        return dict(self._guard(action))
+        return dict(self.guard(action))
 
     def add_event(self, machine: str, kind: str, text: str, who: str, at: str | None = None, detail: dict[str, Any] | None = None) -> None:
         """Something that has happened to a machine, or has been decided."""
 
         def action() -> None:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 row = {"at": at or _now(), "machine": machine, "kind": kind, "text": text, "who": who, "detail": detail or {}}
                 connection.execute(events.insert(), [row])
 
-        self._guard(action)
+        self.guard(action)
 
     def events(self, machine: str) -> list[Event]:
         """All that is known of a machine, in the order of their times."""
@@ -372,26 +307,26 @@ class Store:
             with self.engine.connect() as connection:
                 return [Event(r.at, r.kind, r.text, r.who, r.detail) for r in connection.execute(query)]
 
-        return list(self._guard(action))
+        return list(self.guard(action))
 
     def begin_calibration(self, machine: str, protocol: int) -> int:
         """A new calibration of a machine, with nothing recorded yet; gives its number."""
 
         def action() -> int:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 row = {"made_at": _now(), "machine": machine, "protocol": protocol, "recordings": []}
                 return int(connection.execute(calibrations.insert().returning(calibrations.c.id), [row]).scalar_one())
 
-        return int(self._guard(action))
+        return int(self.guard(action))
 
     def save_calibration(self, number: int, **columns: Any) -> None:
         """Stores what has been recorded so far (`recordings`), or what was found (`rates`)."""
 
         def action() -> None:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 connection.execute(calibrations.update().where(calibrations.c.id == number).values(**columns))
 
-        self._guard(action)
+        self.guard(action)
 
     def calibration(self, machine: str, protocol: int, with_rates: bool = False) -> dict[str, Any] | None:
         """The last calibration of a machine, by this protocol, that recorded two rounds of each cell at least, or found rates. None:
@@ -403,18 +338,18 @@ class Store:
                 found = [dict(row) for row in connection.execute(query.order_by(calibrations.c.id.desc())).mappings()]
             return next((row for row in found if _recorded(row["recordings"]) and (row["rates"] or not with_rates)), None)
 
-        return self._guard(action)  # type: ignore[no-any-return]  # _guard cannot carry its action's type
+        return self.guard(action)  # type: ignore[no-any-return]  # guard cannot carry its action's type
 
     def save_published(self, name: str, source: str, figures: list[dict[str, Any]]) -> None:
         """Figures that others have published, under a name; those that it had before are replaced."""
 
         def action() -> None:
-            with self._writing() as connection:
+            with self.writing() as connection:
                 connection.execute(published.delete().where(published.c.name == name))
                 row = {"name": name, "imported_at": _now(), "source": source, "figures": figures}
                 connection.execute(published.insert(), [row])
 
-        self._guard(action)
+        self.guard(action)
 
     def published_names(self) -> list[str]:
         """Of all that was imported."""
@@ -423,7 +358,7 @@ class Store:
             with self.engine.connect() as connection:
                 return list(connection.scalars(sql.select(published.c.name)))
 
-        return list(self._guard(action))
+        return list(self.guard(action))
 
     def published(self, name: str) -> dict[str, Any]:
         """What was imported under a name."""
@@ -433,7 +368,7 @@ class Store:
                 row = connection.execute(sql.select(published).where(published.c.name == name)).mappings().first()
                 return dict(row) if row else None
 
-        found = self._guard(action)
+        found = self.guard(action)
         if found is None:
             names = self.published_names()
             others = f"it has {', '.join(names)}" if names else "`stepbench import FILE.csv` reads some"
@@ -450,7 +385,7 @@ class Store:
                 with self.engine.connect() as connection:
                     return dict(connection.execute(query).all())
 
-            return dict(self._guard(action))
+            return dict(self.guard(action))
 
         return lambda key: texts()[key]
 
@@ -474,44 +409,7 @@ class Store:
             rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
             return [_result(row, tuple(by_result.get(row["id"], ()))) for row in rows]
 
-        return list(self._guard(action))
-
-
-def _identity(row: Any) -> str:
-    """What tells a run from all others, whatever number it has: its plan has a seed that was drawn."""
-    plan = {name: value for name, value in row["plan"].items() if name not in ("merged", "again_of")}
-    return json.dumps([row["started_at"], plan, row["host"]], sort_keys=True)
-
-
-def _without_id(row: Any) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name != "id"}
-
-
-def _copied(source: sql.Connection, target: sql.Connection, run: Any) -> int:
-    """A run's new number in another store, with its results, rounds, probes and what was said of it; it is marked as merged, since its
-    number does not tell any more when it was measured."""
-    plan = {name: value for name, value in run["plan"].items() if name != "again_of"}
-    row = {**_without_id(run), "plan": {**plan, "merged": True}}
-    number: int = target.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
-    for result in source.execute(sql.select(results).where(results.c.run == run["id"]).order_by(results.c.id)).mappings():
-        key: int = target.execute(results.insert().returning(results.c.id), [{**_without_id(result), "run": number}]).scalar_one()
-        own = source.execute(sql.select(rounds).where(rounds.c.result == result["id"]).order_by(rounds.c.id)).mappings()
-        if copies := [{**_without_id(one), "result": key} for one in own]:
-            target.execute(rounds.insert(), copies)
-    for table in (probes, nights):
-        own = source.execute(sql.select(table).where(table.c.run == run["id"])).mappings()
-        if copies := [{**_without_id(one), "run": number} for one in own]:
-            target.execute(table.insert(), copies)
-    return number
-
-
-def _moved(detail: dict[str, Any], places: dict[int, int]) -> dict[str, Any] | None:
-    """What an event says of runs, by their new numbers; None where it is about a run that was here already."""
-    if "run" not in detail:
-        return detail
-    if detail["run"] not in places:
-        return None
-    return {**detail, "run": places[detail["run"]], "since": {line: places.get(run, 0) for line, run in detail["since"].items()}}
+        return list(self.guard(action))
 
 
 def _in_memory(connection: sql.Connection) -> sql.Engine:

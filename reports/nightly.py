@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from frameworks import Cell
 from harness.nights.attribution import SIDES, Cause
-from harness.nights.detection import PATHS, Finding, Look, plain
 from harness.nights.lines import Line
 from harness.nights.night import Judged, exit_code, too_little
+from harness.nights.verdict import PATHS, Finding, Look, plain
 from harness.probes import about
 from harness.statistics import Estimate
 from reports import plots

@@ -89,11 +89,12 @@ def prune(age: float, yes: bool, location: str | None) -> None:
     Each round's number stays, and all that was said: tables, comparisons, series and baselines are what they were. What goes is every
     single step: `plot steps`, energy and processor time of those runs.
     """
+    from harness import upkeep
     from reports.stored import open_store
 
     before = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age)).isoformat(timespec="seconds")
     store = open_store(location, "write" if yes else "read")
-    count, size = store.pruned(before, dry=not yes)
+    count, size = upkeep.pruned(store, before, dry=not yes)
     done = "dropped" if yes else "would be dropped"
     click.echo(f"{store.location}: the steps of {count} rounds before {before[:10]}, {size / 1e6:.1f} MB, {done}")
     if not yes and count:
@@ -105,6 +106,7 @@ def prune(age: float, yes: bool, location: str | None) -> None:
 @store_option
 def merge(others: tuple[str, ...], location: str | None) -> None:
     """Take over the runs, nights, events and published figures of other stores, which are only read. What is here already stays."""
+    from harness import upkeep
     from harness.problems import BadRequest
     from reports.stored import open_store
 
@@ -112,7 +114,7 @@ def merge(others: tuple[str, ...], location: str | None) -> None:
     for file in others:
         if store.file is not None and Path(file).resolve() == store.file:
             raise BadRequest(f"{file} is the store itself")
-        new, known = store.merge(open_store(file))
+        new, known = upkeep.merge(store, open_store(file))
         click.echo(f"{file}: {new} run{'s' * (new != 1)} taken over, {known} known already")
 
 
@@ -122,6 +124,7 @@ def merge(others: tuple[str, ...], location: str | None) -> None:
 @store_option
 def backup(file: str, replace: bool, location: str | None) -> None:
     """Copy the store into FILE as it is at one moment, also while a run writes to it."""
+    from harness import upkeep
     from harness.problems import BadRequest
     from reports.stored import open_store
 
@@ -133,5 +136,5 @@ def backup(file: str, replace: bool, location: str | None) -> None:
     store = open_store(location)
     if store.file is not None and target.resolve() == store.file:
         raise BadRequest(f"{file} is the store itself")
-    store.backup(target)
+    upkeep.backup(store, target)
     click.echo(f"{file}: {target.stat().st_size / 1e6:.1f} MB")

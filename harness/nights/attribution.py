@@ -12,8 +12,8 @@ from typing import Literal
 
 import workloads
 from frameworks import Cell
-from harness.nights.detection import Finding, Look
 from harness.nights.lines import Layout, Line
+from harness.nights.verdict import Finding, Look
 from harness.probes import about
 from workloads import cost
 
@@ -89,8 +89,8 @@ def _of_one_way(
         return [look.line.name for look in own]
 
     found = []
-    for name in dict.fromkeys(_base(line) for line in left if line.kind == "software"):
-        own = take([line for line in left if line.kind == "software" and _base(line) == name])
+    for name in dict.fromkeys(Cell.of(line.name).base for line in left if line.kind == "software"):
+        own = take([line for line in left if line.kind == "software" and Cell.of(line.name).base == name])
         evidence = "its frozen release, in the same turns, did not change with it"
         found.append(
             Cause("software", name, own, tuple(f.look.line.name for f in own), (evidence,), f"what is new in {name}: its change log")
@@ -193,11 +193,6 @@ def _of_some(kind: str, name: str, findings: tuple[Finding, ...], keys: tuple[st
         look = f"its environment (`stepbench env path {name}`), its caches, and what it alone uses: threads, allocator, instructions"
         return Cause("framework", name, findings, keys, evidence, look)
     return Cause("workload", name, findings, keys, ("other networks did not change", *more), "what this network alone is bound by")
-
-
-def _base(line: Line) -> str:
-    """Of a cell's line the framework, whatever its environment."""
-    return line.name.split("/")[1].partition("@")[0]
 
 
 LEANS = 0.5

@@ -18,22 +18,17 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Self
+from typing import NamedTuple
 
 import numpy
 from scipy.special import fdtrc, stdtr
 
-from harness.comparison import squeeze
 from harness.nights.lines import Array, Layout, Line
-from harness.statistics import CONFIDENCE, Contrast, Estimate, quantile
+from harness.nights.noise import Past, noise_of
+from harness.nights.rounds import LOW, Rounds, spread_of
+from harness.nights.verdict import Finding, Look, Path, Verdict
+from harness.statistics import CONFIDENCE, Contrast, quantile
 
-Path = Literal["tonight", "nights", "drift"]
-PATHS: dict[Path, str] = {
-    "tonight": "tonight against the prediction interval of all nights of its baseline",
-    "nights": "a change point: the nights since then against those before",
-    "drift": "the last week against the first one of its baseline",
-}
 SHARES: dict[Path, float] = {"tonight": 0.45, "nights": 0.45, "drift": 0.1}
 """Of the false alarms that are allowed, for each look."""
 
@@ -58,98 +53,12 @@ FEWEST_FRESH, LOW_NARROW = 8, ("cell", "framework", "software", "probe")
 machine's rounds are those of many cells.)"""
 FIRST_SHARE = 0.6
 """Of a night's time, for the first rounds; the rest looks again."""
-TRIMMED = 4
-"""A quarter of the rounds is left out at either end, of lines that are one time beside another."""
-LOW, QUANTILES = ("machine", "framework", "cell", "probe"), (0.2, 0.35, 0.5)
-"""Lines of which the low end counts, and the quantiles that it is the mean of."""
 CHUNK, MOST_FRESH = 4, 20
 """Fresh rounds come in chunks, until it is decided, and so many at most of a line."""
-
-NIGHTS_APART: dict[str, float] = {"machine": 0.03, "workload": 0.02, "framework": 0.01, "cell": 0.01, "software": 0.01, "probe": 0.03}
-"""How much nights differ by themselves, before a machine's own have told: as a standard deviation of logarithms, counted as that of
-APART_NIGHTS nights."""
-APART_NIGHTS = 3.0
-
-OF_PAIRS = 1.4
-"""A difference of two cells varies so many times as much (a variance) as that of one and the median of several: 2 over 1.45, of three."""
-TINY = 1e-12
-"""A variance of logarithms: as little as a clock tells apart."""
 
 ERRATIC, ERRATIC_P = 2.0, 1e-3
 """A night in which what all cells of a group have in common varies so many times as much from round to round as usual (a standard
 deviation), and by chance hardly ever does, tells nothing of the machine: it has neighbours."""
-
-
-class Rounds(NamedTuple):
-    """What some rounds tell of every line, without its extremes: a process that a neighbour hits would be the night's whole error.
-
-    A neighbour only ever makes a time longer. So of a line that is a time itself, or one beside several others, the low end counts: the
-    mean of three quantiles, the median the highest (Weibull's, as `process.of_turn` has them: however many rounds there are, they stand
-    for the same). Of a line that is one time beside another the middle half is averaged. (Variances as of trimmed means, from the
-    winsorized rounds: Tukey and McLaughlin 1963, Yuen 1974.)
-    """
-
-    n: Array
-    """How many there are."""
-    mean: Array
-    squares: Array
-    """Such that over `freedom` it is the variance of one round, and that over n the mean's."""
-    freedom: Array
-    """None of a line that is known without measuring."""
-
-    @classmethod
-    def of(cls, values: Array, low: Array | None = None, certain: Array | None = None) -> Self:
-        """From a row a round, a column a line; of which lines the low end counts, and which are `certain`: known to be as usual in every
-        round, as a release beside itself is."""
-        if certain is not None:
-            values = numpy.where(certain, 0.0, values)
-        ordered = numpy.sort(values, axis=0)  # what is no number comes last
-        n = numpy.isfinite(values).sum(axis=0)
-        weights = numpy.where(False if low is None else low, _weights(len(values), True)[:, n], _weights(len(values), False)[:, n])
-        mean = numpy.where(n, numpy.where(weights > 0, ordered * weights, 0.0).sum(axis=0), numpy.nan)
-        if not len(values):
-            return cls(n, mean, numpy.zeros(values.shape[1]), n)
-        rank, columns = numpy.arange(len(values))[:, None], numpy.arange(values.shape[1])
-        first, last = (weights > 0).argmax(axis=0), len(values) - 1 - (weights[::-1] > 0).argmax(axis=0)
-        winsorized = numpy.clip(ordered, ordered[first, columns], ordered[last, columns])
-        centre = numpy.where(rank < n, winsorized, 0.0).sum(axis=0) / numpy.maximum(n, 1)
-        kept = numpy.maximum(1, last - first + 1)
-        squares = numpy.where(rank < n, (winsorized - centre) ** 2, 0.0).sum(axis=0) * n / kept
-        freedom = numpy.where(n, kept - 1, 0)
-        return cls(n, mean, squares, freedom if certain is None else numpy.where(certain, 0, freedom))
-
-    def over(self, other: "Rounds", where: Array) -> "Rounds":
-        """The same with another's where it counts."""
-        return Rounds(*(numpy.where(where, new, old) for new, old in zip(other, self, strict=True)))
-
-
-@dataclass(frozen=True)
-class Look:
-    """What is known of one line tonight."""
-
-    line: Line
-    path: Path
-    """The look that is least likely."""
-    p: float
-    """Of no change, all three looks considered."""
-    q: float
-    """The share of false ones among all lines that are as unlikely as this (Benjamini and Hochberg)."""
-    shift: Estimate
-    """How many times as long it takes, with its 95 % interval."""
-    since: int
-    """Which night was the first of the change; of a drift, the first after the anchor."""
-    rounds: int
-    """Tonight's, that it is decided by."""
-
-    @property
-    def slower(self) -> bool:
-        """Or faster."""
-        return self.shift.estimate > 1
-
-    @classmethod
-    def of(cls, data: dict[str, Any]) -> Self:
-        """From its stored form."""
-        return cls(**{**data, "line": Line.of(data["line"]), "shift": Estimate(**data["shift"])})
 
 
 class _Looked(NamedTuple):
@@ -164,48 +73,6 @@ class _Looked(NamedTuple):
     """The first night of the change, if it is one."""
 
 
-class _Noise(NamedTuple):
-    """Variances of logarithms, and their degrees of freedom, of every line."""
-
-    within: Array
-    """Of a round."""
-    freedom: Array
-    apart: Array
-    """Of a night, beside what its rounds vary."""
-    apart_freedom: Array
-    noisier: Array
-    """How many times as much tonight's rounds vary as usual, 1 at least."""
-
-
-@lru_cache(64)
-def _weights(rounds: int, low: bool) -> Array:
-    """Of the ordered rounds, a row each, a column for each count of them from 0 to so many."""
-    found = numpy.zeros((rounds, rounds + 1))
-    for n in range(1, rounds + 1):
-        if not low:
-            cut = n // TRIMMED
-            found[cut : n - cut, n] = 1 / (n - 2 * cut)
-            continue
-        for level in QUANTILES:
-            place = min(max(level * (n + 1) - 1, 0.0), n - 1.0)
-            below = int(place)
-            found[below, n] += (1 - (place - below)) / len(QUANTILES)
-            if place > below:
-                found[below + 1, n] += (place - below) / len(QUANTILES)
-    return found
-
-
-class _Past(NamedTuple):
-    """All nights, a row each, a column a line."""
-
-    n: Array
-    mean: Array
-    squares: Array
-    freedom: Array
-    use: Array
-    """Which are of a line's baseline."""
-
-
 class Track(NamedTuple):
     """A line night by night, in logarithms: 0 is its baseline."""
 
@@ -217,56 +84,6 @@ class Track(NamedTuple):
     """Nights of the baseline."""
     band: float
     """A usual night lies as near as this, 95 times in a hundred."""
-
-
-State = Literal["new", "open"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A confirmed change of one line."""
-
-    look: Look
-    state: State
-    """Found tonight, or before, and nobody has accepted it, and it has not gone."""
-    confirmed: int
-    """The night of which it was found."""
-
-    @classmethod
-    def of(cls, data: dict[str, Any]) -> Self:
-        """From its stored form."""
-        return cls(Look.of(data["look"]), data["state"], data["confirmed"])
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What one night says."""
-
-    night: int
-    findings: tuple[Finding, ...] = ()
-    recovered: tuple[Finding, ...] = ()
-    """Changes of nights before that have gone."""
-    refuted: tuple[Line, ...] = ()
-    """Candidates that fresh rounds did not confirm."""
-    undecided: tuple[Look, ...] = ()
-    """Candidates for which there was no time: neither confirmed nor refuted."""
-    erratic: float | None = None
-    """So many times as much as usual rounds varied; None in a usual night."""
-    judged: int = 0
-    """Lines that could be judged."""
-    unjudged: tuple[Line, ...] = ()
-    """Lines that could not: too few rounds tonight, or too few nights before."""
-    fresh_rounds: int = 0
-    probes: tuple[Look, ...] = ()
-    """How each probe was tonight, whether or not it is a finding."""
-
-    @classmethod
-    def of(cls, data: dict[str, Any]) -> Self:
-        """From its stored form. Raises KeyError or TypeError for anything else."""
-        made: dict[str, Any] = {name: tuple(map(Finding.of, data[name])) for name in ("findings", "recovered")}
-        made |= {name: tuple(map(Look.of, data[name])) for name in ("undecided", "probes")}
-        made |= {name: tuple(map(Line.of, data[name])) for name in ("refuted", "unjudged")}
-        return cls(**{**data, **made})
 
 
 @dataclass(frozen=True)
@@ -305,7 +122,7 @@ class Detector:
     def __post_init__(self) -> None:
         self.lines = self.layout.lines
         kinds = [line.kind for line in self.lines]
-        self.kinds = {kind: numpy.array([k == kind for k in kinds]) for kind in dict.fromkeys(kinds)}
+        self.kinds: dict[str, Array] = {kind: numpy.array([k == kind for k in kinds]) for kind in dict.fromkeys(kinds)}
         places, cells = {line: i for i, line in enumerate(self.lines)}, self.layout.cells
         pairs = [(Line("software", cells[m].key), Line("cell", cells[f].key)) for m, f in self.layout.pairs]
         self.beside = {places[software]: places[frozen] for software, frozen in pairs}
@@ -315,7 +132,7 @@ class Detector:
         lack of time. Lines of releases that are the `same` as the frozen ones are no slower tonight."""
         changed = self.layout.columns(self.open)  # what others are held against should not have changed itself
         values = self.layout.values(rounds, changed)
-        spread = _spread(self.layout.common(rounds))
+        spread = spread_of(self.layout.common(rounds))
         erratic = self._erratic(spread)
         certain = self._certain(same)
         base = self._rounds(values, certain)
@@ -354,14 +171,14 @@ class Detector:
         """Remembers a night that was judged before."""
         changed, certain = self.layout.columns(self.open), self._certain(same)
         base, new = (self._rounds(self.layout.values(some, changed), certain) for some in (rounds, fresh))
-        self._remember(base, new if len(fresh) else None, verdict, _spread(self.layout.common(rounds)))
+        self._remember(base, new if len(fresh) else None, verdict, spread_of(self.layout.common(rounds)))
 
     def track(self, line: Line) -> "Track":
         """A line's nights so far, as differences of logarithms from its baseline."""
         past, at = self._past(), self.lines.index(line)
         judged = numpy.array([name == line for name in self.lines]) & (past.use.sum(axis=0) > 0)
         counted = self.nights[-1].counted
-        noise = self._noise(past, counted, judged)
+        noise = noise_of(past, counted, judged, self.kinds, self.beside)
         n = past.n[:, at]
         since = self.open[line].look.since if line in self.open else len(n)
         level = self._level(line, since)
@@ -446,13 +263,13 @@ class Detector:
         weights = numpy.where(past.use[:, at], past.n[:, at], 0)[:until]
         return float((weights * numpy.nan_to_num(past.mean[:until, at])).sum() / max(1, weights.sum()))
 
-    def _past(self) -> "_Past":
+    def _past(self) -> Past:
         """All nights so far."""
         counted = [night.counted for night in self.nights]
         n, mean, squares, freedom = (numpy.array([c[i] for c in counted]).reshape(len(counted), -1) for i in range(len(Rounds._fields)))
         starts = numpy.array([self.starts.get(line, 0) for line in self.lines])
         inside = ~numpy.array([night.outside for night in self.nights], bool).reshape(n.shape)
-        return _Past(n, mean, squares, freedom, inside & (n >= FEWEST_ROUNDS) & (numpy.arange(len(counted))[:, None] >= starts))
+        return Past(n, mean, squares, freedom, inside & (n >= FEWEST_ROUNDS) & (numpy.arange(len(counted))[:, None] >= starts))
 
     def _can_judge(self, base: Rounds) -> Array:
         if not self.nights:
@@ -466,7 +283,7 @@ class Detector:
             return []
         past = self._past()
         use, weights, values = past.use, numpy.where(past.use, past.n, 0.0), numpy.where(past.use, past.mean, 0.0)
-        noise = self._noise(past, tonight, judged)
+        noise = noise_of(past, tonight, judged, self.kinds, self.beside)
         here, tonight_rounds, now = len(use), tonight.n / noise.noisier, numpy.nan_to_num(tonight.mean)
         looks: list[_Looked] = []
 
@@ -510,43 +327,6 @@ class Detector:
             found.append(Look(self.lines[i], path, float(p[i]), float(q[i]), shown, since, int(tonight.n[i])))
         return found
 
-    def _noise(self, past: "_Past", tonight: Rounds, judged: Array) -> "_Noise":
-        """Of each line, what its own rounds tell of rounds, and all lines of its kind of nights and of tonight."""
-        squares = numpy.where(past.use, past.squares, 0.0).sum(axis=0)
-        freedom = numpy.where(past.use, past.freedom, 0).sum(axis=0)
-        told = freedom > 0
-        for new, old in self.beside.items():
-            if told[old] and not told[new]:  # a release that was never measured before: its frozen one's rounds tell how much they vary
-                squares[new], freedom[new], told[new] = OF_PAIRS * squares[old], freedom[old], True
-        squares, freedom = (numpy.where(told, old, new) for old, new in ((squares, tonight.squares), (freedom, tonight.freedom)))
-        freedom = numpy.maximum(freedom, 1.0)
-        measured = past.use & (past.freedom > 0)
-        rounds, nights = numpy.where(measured, past.n, 0.0), measured.sum(axis=0)
-        noise = _Noise(*(numpy.ones(len(self.lines)) for _ in _Noise._fields))
-        for kind, of_kind in self.kinds.items():
-            mine = of_kind & judged
-            if not mine.any():
-                continue
-            own = zip(squares[mine] / freedom[mine], freedom[mine], strict=True)
-            drawn = squeeze([Contrast(0.0, math.sqrt(max(variance, TINY)), degrees, 1) for variance, degrees in own])
-            noise.within[mine] = [(c.error or 0.0) ** 2 for c in drawn]
-            noise.freedom[mine] = [c.freedom for c in drawn]
-            n, count = rounds[:, mine], nights[mine]
-            level = (n * numpy.nan_to_num(past.mean[:, mine])).sum(axis=0) / numpy.maximum(1.0, n.sum(axis=0))
-            scattered = (n * numpy.where(n > 0, past.mean[:, mine] - level, 0.0) ** 2).sum(axis=0)
-            degrees = numpy.maximum(0.0, count - 1.0)
-            each = n.sum(axis=0) / numpy.maximum(1, count)
-            # of nights, in variances of a round, which lines of a kind may have in common, by the method of moments
-            beyond = ((scattered / noise.within[mine] - degrees) / numpy.maximum(1.0, each)).sum()
-            total = APART_NIGHTS + degrees.sum()
-            noise.apart[mine] = (APART_NIGHTS * NIGHTS_APART[kind] ** 2 + max(0.0, float(beyond)) * noise.within[mine]) / total
-            noise.apart_freedom[mine] = total
-            able = mine & told & (tonight.freedom > 0)
-            if able.any():
-                usual = (noise.within[able] * tonight.freedom[able]).sum()
-                noise.noisier[mine] = max(1.0, float(tonight.squares[able].sum() / usual))
-        return noise
-
     def _erratic(self, spread: tuple[float, float]) -> float | None:
         """By how much rounds vary more than usual, where it is so much that the night tells nothing of the machine."""
         squares, freedom = map(sum, zip(*self.spreads, strict=True)) if self.spreads else (0.0, 0.0)
@@ -579,17 +359,6 @@ def _telling(line: Line, erratic: float | None) -> bool:
     return erratic is None or line.kind in ("framework", "cell", "software")
 
 
-def _spread(common: Array) -> tuple[float, float]:
-    """Sum of squares of what groups have in common, around each one's own mean, and degrees of freedom: of one group on average, since the
-    same neighbour hits them all."""
-    known = numpy.isfinite(common)
-    n = known.sum(axis=0)
-    mean = numpy.where(known, common, 0.0).sum(axis=0) / numpy.maximum(n, 1)
-    squares = numpy.where(known, (common - mean) ** 2, 0.0).sum(axis=0)
-    able = n > 1
-    return (float(squares[able].mean()), float((n[able] - 1).mean())) if able.any() else (0.0, 0.0)
-
-
 def _adjusted(p: Array, judged: Array) -> Array:
     """Benjamini and Hochberg's q of each line among those that are judged."""
     q = numpy.ones(len(p))
@@ -598,14 +367,3 @@ def _adjusted(p: Array, judged: Array) -> Array:
     ranked = p[order] * len(order) / numpy.arange(1, len(order) + 1)
     q[order] = numpy.minimum(1.0, numpy.minimum.accumulate(ranked[::-1])[::-1])
     return q
-
-
-def plain(value: Any) -> Any:
-    """Of a verdict, as JSON takes it: lines by their keys."""
-    if isinstance(value, Line):
-        return value.key
-    if isinstance(value, tuple | list):
-        return [plain(one) for one in value]
-    if hasattr(value, "__dataclass_fields__"):
-        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

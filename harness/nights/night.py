@@ -17,9 +17,10 @@ from harness.environments import NEWEST, Environment, EnvironmentProblem
 from harness.grade import grade
 from harness.nights import attribution, series
 from harness.nights.attribution import Cause
-from harness.nights.detection import CHUNK, FEWEST_ROUNDS, FIRST_SHARE, Verdict
+from harness.nights.detection import CHUNK, FEWEST_ROUNDS, FIRST_SHARE
 from harness.nights.lines import Array, Line
 from harness.nights.series import Nights
+from harness.nights.verdict import Verdict
 from harness.plan import Plan
 from harness.records import PROTOCOL, Result
 from harness.session import Session
@@ -97,25 +98,20 @@ def _frozen(name: str, kind: str, plan: Plan, nights: Nights, watch: Watch, note
 
 def carry_out(plan: Plan, newest: Collection[str], store: Store, watch: Watch) -> Judged:
     """Measures a night within the plan's budget, judges it, stores both. Raises EnvironmentProblem where nothing can be measured."""
-    begin = time.monotonic()
-    before = series.load(store)
-    plan, made, notes = lanes(plan, newest, before, watch)
+    plan, made, notes = lanes(plan, newest, series.load(store), watch)
     watch.expect(plan.budget)
     deadline = time.monotonic() + plan.budget
     with Session(plan, watch, environments=made) as session:
         session.prepare()
-        session.target = (graded := grade()).target
-        run = store.begin(plan.to_json(), {**host.facts(), "grade": graded.to_json()}, PROTOCOL, plan.cells)
+        run = store.begin(plan.to_json(), {**host.facts(), "grade": grade().to_json()}, PROTOCOL, plan.cells)
         session.prove()
         session.find_limits()
         store.save(run, list(session.results.values()))
         measuring = _Measuring(session, store, run, watch, deadline)
         base = measuring.first_rounds()
-        known = {"base": base, "notes": notes}
-        verdict = judge(store, run, known, measuring.fresh_rounds)
+        judge(store, run, {"base": base, "notes": notes}, measuring.fresh_rounds)
         session.find_limits()
         store.save(run, list(session.results.values()))
-    store.save_night(run, {**known, "verdict": verdict, "seconds": time.monotonic() - begin})
     return remembered(store, run)
 
 
@@ -123,16 +119,14 @@ More = Callable[[Nights, Sequence[Line]], Array | None]
 """Measures fresh rounds of some lines, beside the nights so far."""
 
 
-def judge(store: Store, run: int, known: dict[str, Any], more: More) -> dict[str, Any]:
-    """Judges the last night, of which the first rounds are stored, and stores what is said of it, in the form that is given back."""
+def judge(store: Store, run: int, known: dict[str, Any], more: More) -> None:
+    """Judges the last night, of which the first rounds are stored, and stores what is said of it beside what is known."""
     nights = series.load(store)
     tonight = replace(nights.measured[-1], base=known["base"])
     assert tonight.run == run
     detector = nights.detector(len(nights.measured) - 1)
     verdict = detector.tonight(nights.rounds(tonight, fresh=False), lambda lines: more(nights, lines), nights.same(tonight))
-    stored = nights.to_store(verdict)
-    store.save_night(run, {**known, "verdict": stored})
-    return stored
+    store.save_night(run, {**known, "verdict": nights.to_store(verdict)})
 
 
 def leaning(results: Sequence[Result]) -> set[str]:
@@ -167,7 +161,7 @@ class _Measuring:
         needed = nights.layout.needed(lines)
         contests = {nights.layout.cells[nights.layout.groups[g][0]].contest for g in needed}
         groups = [group for group in self.groups if group[0].contest in contests]
-        each = sum(self.seconds.get(group, 0.0) for group in groups) + self.seconds[()] * max(1, len(groups))
+        each = sum(self.seconds.get(group, 0.0) for group in groups or [()])
         count = min(CHUNK if len(groups) < len(self.groups) else CHUNK // 2, int((self.deadline - time.monotonic()) / max(each, 1e-3)))
         if count < FEWEST_ROUNDS:
             return None
@@ -180,15 +174,13 @@ class _Measuring:
 
     def _round(self, groups: Sequence[tuple[Cell, ...]]) -> None:
         self.number += 1
-        for group in groups:
+        for group in groups or [()]:  # a probe between two groups, so that it sees the same hour
             begin = time.monotonic()
-            self.session.round(group, self.number, lambda changed: self.store.save(self.run, changed))
-            self.seconds[group] = time.monotonic() - begin
-        for _ in groups or [()]:
-            begin = time.monotonic()
+            if group:
+                self.session.round(group, self.number, lambda changed: self.store.save(self.run, changed))
             if found := probes.read(self.gpus):
                 self.store.save_probes(self.run, self.number, found)
-            self.seconds[()] = time.monotonic() - begin
+            self.seconds[group] = time.monotonic() - begin
 
 
 def exit_code(judged: Judged) -> int:

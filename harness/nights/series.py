@@ -6,7 +6,7 @@ its series ends and another begins; the newest releases follow each other in one
 
 import datetime
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -16,8 +16,9 @@ import numpy
 from frameworks import Cell
 from harness import host
 from harness.environments import NEWEST
-from harness.nights.detection import WEEK, Detector, Finding, Look, Verdict, plain
+from harness.nights.detection import WEEK, Detector
 from harness.nights.lines import Array, Layout, Line
+from harness.nights.verdict import Verdict, plain
 from harness.probes import PROBES
 from harness.problems import Problem
 from harness.records import PROTOCOL, Damaged
@@ -188,12 +189,12 @@ class Nights:
         def run(night: int) -> int:
             return self.measured[min(night, len(self.measured) - 1)].run
 
-        return dict(plain(_renumbered(verdict, run)))
+        return dict(plain(verdict.renumbered(run)))
 
     def stored(self, data: dict[str, Any], night: int) -> Verdict:
         """The same read back, as that of a night. Raises Damaged for anything else."""
         try:
-            return replace(_renumbered(Verdict.of(data), lambda run: self.places.get(run, 0)), night=night)
+            return replace(Verdict.of(data).renumbered(lambda run: self.places.get(run, 0)), night=night)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise Damaged(f"the store holds what was said of a night in a form that cannot be read: {error!r}") from None
 
@@ -201,12 +202,11 @@ class Nights:
         """When a night was: its date."""
         return self.measured[number].at[:10]
 
-    def changes(self, night: int, since: int | None = None) -> list[str]:
-        """What is different in a night from the one before it (or another one): of the machine, of environments, and what a person noted
-        in between."""
+    def changes(self, night: int) -> list[str]:
+        """What is different in a night from the one before it: of the machine, of environments, and what a person noted in between."""
         if night == 0:
             return []
-        earlier, now = self.measured[night - 1 if since is None else since], self.measured[night]
+        earlier, now = self.measured[night - 1], self.measured[night]
         found = [f"{what} {old} -> {new}" for what, old, new in differences(earlier.host, now.host)]
         for name in {**earlier.versions, **now.versions}:
             old_packages, new_packages = earlier.versions.get(name, {}), now.versions.get(name, {})
@@ -235,20 +235,6 @@ class Nights:
         if missing > 0:
             return [f"{missing} night{'s' if missing > 1 else ''} without a measurement before this one: what happened in them is one step"]
         return []
-
-
-def _renumbered(verdict: Verdict, of: Callable[[int], int]) -> Verdict:
-    """A verdict whose nights have other numbers."""
-
-    def look(one: Look) -> Look:
-        return replace(one, since=of(one.since))
-
-    def finding(one: Finding) -> Finding:
-        return Finding(look(one.look), one.state, of(one.confirmed))
-
-    made: dict[str, Any] = {name: tuple(map(finding, getattr(verdict, name))) for name in ("findings", "recovered")}
-    made |= {name: tuple(map(look, getattr(verdict, name))) for name in ("undecided", "probes")}
-    return replace(verdict, night=of(verdict.night), **made)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -19,9 +19,10 @@ import numpy
 from frameworks import Cell
 from harness.calibration import Rate
 from harness.nights import attribution
-from harness.nights.detection import ALARMS, CHUNK, FEWEST_ROUNDS, FIRST_SHARE, Detector, Verdict
+from harness.nights.detection import ALARMS, CHUNK, FEWEST_ROUNDS, FIRST_SHARE, Detector
 from harness.nights.lines import Array, Layout, Line
 from harness.nights.series import Nights
+from harness.nights.verdict import Verdict
 from harness.probes import PROBES
 from harness.problems import BadRequest
 
@@ -50,7 +51,7 @@ class Recorded:
         """From a CSV whose columns are named by keys of cells and by probes."""
         with file.open(newline="") as text:
             names, *rows = csv.reader(text)
-        cells = tuple(_cell(name) for name in names if name not in PROBES)
+        cells = tuple(Cell.of(name) for name in names if name not in PROBES)
         values = numpy.array([[float(value) if value else math.nan for value in row] for row in rows])
         order = [names.index(cell.key) for cell in cells] + [names.index(name) for name in PROBES]
         return cls.of(cells, values[:, order])
@@ -88,16 +89,6 @@ def of_nights(nights: Nights) -> Recorded:
     if len(logs) < FEWEST_RECORDED or not whole:
         raise BadRequest(f"{len(logs)} rounds of nights are stored here: {FEWEST_RECORDED} at least are needed to draw nights from")
     return Recorded(tuple(cells[i] for i in whole), logs[:, whole + list(range(len(cells), logs.shape[1]))])
-
-
-def _cell(key: str) -> Cell:
-    """From its key. Raises BadRequest."""
-    parts = key.split("/")
-    try:
-        workload, framework, variant, device, threads, batch, precision, mode = parts
-        return Cell(workload, framework, variant, device, int(threads.removesuffix("t")), int(batch.removeprefix("b")), precision, mode)
-    except ValueError:
-        raise BadRequest(f"{key!r} is no cell's key") from None
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,9 @@ class Taken:
 def cell_of(name: str) -> Cell | None:
     """From its key; None for any other name."""
     try:
-        workload, framework, variant, device, threads, batch, precision, mode = name.split("/")
-        counts = int(threads.removesuffix("t")), int(batch.removeprefix("b"))
+        return Cell.of(name)
     except ValueError:
         return None
-    return Cell(workload, framework, variant, device, counts[0], counts[1], precision, mode)
 
 
 def result(cell: Cell, seconds: Sequence[float], file: Path, told: Mapping[str, Any] | None = None) -> Result:

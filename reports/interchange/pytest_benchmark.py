@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from frameworks import Cell
 from harness.records import Result
 from harness.store import Run
 from reports.contests import trusted
@@ -102,7 +103,7 @@ def read(file: Path, data: dict[str, Any]) -> list[Taken]:
     for one in data["benchmarks"]:
         info = one.get("extra_info") or {}
         own = info.get("cell")
-        cell = cell_of("/".join(map(str, _key(own)))) if own else cell_of(str(one.get("param") or one["name"]))
+        cell = Cell(**own) if own else cell_of(str(one.get("param") or one["name"]))
         if cell is not None:
             found.append(result(cell, one["stats"].get("data") or [one["stats"]["mean"]], file, info if own else None))
     if not found:
@@ -111,13 +112,3 @@ def read(file: Path, data: dict[str, Any]) -> list[Taken]:
     at = at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
     host = data["machine_info"].get("stepbench") or {"processor": data["machine_info"].get("cpu", {}).get("brand_raw", "unknown")}
     return [Taken(at.astimezone(datetime.UTC).isoformat(timespec="seconds"), host, found)]
-
-
-def _key(cell: dict[str, Any]) -> list[Any]:
-    return [
-        *(cell[name] for name in ("workload", "framework", "variant", "device")),
-        f"{cell['threads']}t",
-        f"b{cell['mini_batch']}",
-        cell["precision"],
-        cell["mode"],
-    ]

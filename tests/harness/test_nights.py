@@ -7,8 +7,9 @@ import pytest
 
 from frameworks import Cell
 from harness.nights import attribution, night, series, simulation
-from harness.nights.detection import Detector, Rounds
+from harness.nights.detection import Detector
 from harness.nights.lines import Layout, Line
+from harness.nights.rounds import Rounds
 from harness.nights.simulation import Fault, Recorded, Simulator
 
 TORCH = Cell("lstm-32", "torch", "default", "cpu", 2, 64)

@@ -9,8 +9,8 @@ import pytest
 
 from harness import gpu, probes
 from harness.nights.attribution import causes
-from harness.nights.detection import Finding, Look
 from harness.nights.lines import Layout, Line
+from harness.nights.verdict import Finding, Look
 from harness.statistics import Estimate
 
 

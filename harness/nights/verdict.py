@@ -1,0 +1,119 @@
+"""What is said of a night: looks at lines, changes that were confirmed, and all the rest; and its stored form."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+from harness.nights.lines import Line
+from harness.statistics import Estimate
+
+Path = Literal["tonight", "nights", "drift"]
+PATHS: dict[Path, str] = {
+    "tonight": "tonight against the prediction interval of all nights of its baseline",
+    "nights": "a change point: the nights since then against those before",
+    "drift": "the last week against the first one of its baseline",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of one line tonight."""
+
+    line: Line
+    path: Path
+    """The look that is least likely."""
+    p: float
+    """Of no change, all three looks considered."""
+    q: float
+    """The share of false ones among all lines that are as unlikely as this (Benjamini and Hochberg)."""
+    shift: Estimate
+    """How many times as long it takes, with its 95 % interval."""
+    since: int
+    """Which night was the first of the change; of a drift, the first after the anchor."""
+    rounds: int
+    """Tonight's, that it is decided by."""
+
+    @property
+    def slower(self) -> bool:
+        """Or faster."""
+        return self.shift.estimate > 1
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """From its stored form."""
+        return cls(**{**data, "line": Line.of(data["line"]), "shift": Estimate(**data["shift"])})
+
+
+State = Literal["new", "open"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A confirmed change of one line."""
+
+    look: Look
+    state: State
+    """Found tonight, or before, and nobody has accepted it, and it has not gone."""
+    confirmed: int
+    """The night of which it was found."""
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """From its stored form."""
+        return cls(Look.of(data["look"]), data["state"], data["confirmed"])
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one night says."""
+
+    night: int
+    findings: tuple[Finding, ...] = ()
+    recovered: tuple[Finding, ...] = ()
+    """Changes of nights before that have gone."""
+    refuted: tuple[Line, ...] = ()
+    """Candidates that fresh rounds did not confirm."""
+    undecided: tuple[Look, ...] = ()
+    """Candidates for which there was no time: neither confirmed nor refuted."""
+    erratic: float | None = None
+    """So many times as much as usual rounds varied; None in a usual night."""
+    judged: int = 0
+    """Lines that could be judged."""
+    unjudged: tuple[Line, ...] = ()
+    """Lines that could not: too few rounds tonight, or too few nights before."""
+    fresh_rounds: int = 0
+    probes: tuple[Look, ...] = ()
+    """How each probe was tonight, whether or not it is a finding."""
+
+    def renumbered(self, of: Callable[[int], int]) -> Self:
+        """The same with other numbers for its nights: stored, they are their runs."""
+
+        def look(one: Look) -> Look:
+            return replace(one, since=of(one.since))
+
+        def finding(one: Finding) -> Finding:
+            return Finding(look(one.look), one.state, of(one.confirmed))
+
+        made: dict[str, Any] = {name: tuple(map(finding, getattr(self, name))) for name in ("findings", "recovered")}
+        made |= {name: tuple(map(look, getattr(self, name))) for name in ("undecided", "probes")}
+        return replace(self, night=of(self.night), **made)
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Self:
+        """From its stored form. Raises KeyError or TypeError for anything else."""
+        made: dict[str, Any] = {name: tuple(map(Finding.of, data[name])) for name in ("findings", "recovered")}
+        made |= {name: tuple(map(Look.of, data[name])) for name in ("undecided", "probes")}
+        made |= {name: tuple(map(Line.of, data[name])) for name in ("refuted", "unjudged")}
+        return cls(**{**data, **made})
+
+
+def plain(value: Any) -> Any:
+    """Of a verdict, as JSON takes it: lines by their keys."""
+    if isinstance(value, Line):
+        return value.key
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
