@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sql
 from platformdirs import user_data_path
@@ -41,6 +41,18 @@ class Run:
     protocol: int
     plan: dict[str, Any]
     host: dict[str, Any]
+
+
+class Timed(NamedTuple):
+    """A cell of a run, as a series needs it."""
+
+    run: int
+    cell: Cell
+    environment: dict[str, Any]
+    definition: str
+    """Digest of its network."""
+    rounds: list[tuple[int, dict[str, Any]]]
+    """Numbers, and records without turns."""
 
 
 @dataclass(frozen=True)
@@ -235,18 +247,25 @@ class Store:
 
         return list(self.guard(action))
 
-    def timed(self, chosen: Sequence[int]) -> list[tuple[int, Cell, dict[str, Any], str, int, dict[str, Any]]]:
-        """Of some runs every round, in its order: the run's number, the cell, its environment, the digest of its network, the round's
-        number, and its record without turns. Cells that are not equal work are left out."""
+    def timed(self, chosen: Sequence[int]) -> list[Timed]:
+        """Every cell of some runs that is equal work, with its rounds in their order; their turns are not read."""
 
-        def action() -> list[Any]:
-            own = (results.c.run, *(results.c[name] for name in Cell._fields), results.c.environment, results.c.definition)
-            query = sql.select(*own, rounds.c.number, rounds.c.record).join(results, rounds.c.result == results.c.id)
-            query = query.where(results.c.run.in_(list(chosen)), results.c.status != "unequal").order_by(results.c.run, rounds.c.number)
+        def action() -> list[Timed]:
+            wanted = sql.and_(results.c.run.in_(list(chosen)), results.c.status != "unequal")
+            columns = (
+                results.c.id,
+                results.c.run,
+                *(results.c[name] for name in Cell._fields),
+                results.c.environment,
+                results.c.definition,
+            )
+            own = sql.select(rounds.c.result, rounds.c.number, rounds.c.record).join(results).where(wanted).order_by(rounds.c.number)
             with self.engine.connect() as connection:
-                rows = zip(*_columns_of(connection, query).values(), strict=True)
-                width = 1 + len(Cell._fields)
-                return [(row[0], Cell(*row[1:width]), *row[width:]) for row in rows]
+                cells = zip(*_columns_of(connection, sql.select(*columns).where(wanted).order_by(results.c.id)).values(), strict=True)
+                found = {key: Timed(run, Cell(*axes), environment, of, []) for key, run, *axes, environment, of in cells}
+                for key, number, record in zip(*_columns_of(connection, own).values(), strict=True):
+                    found[key].rounds.append((number, record))
+            return list(found.values())
 
         return list(self.guard(action))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli import progress
-from harness.cli.options import LAST_RUN, MOST, counts, duration, listed, selection, store_option
+from harness.cli.options import LAST_RUN, MOST, counts, duration, listed, refuse_others_than, selection, share, store_option, writable
 from harness.cli.output import Answer, format_options, give, print_sheet
 
 if TYPE_CHECKING:
@@ -32,16 +32,21 @@ def _reports(context: click.Context, parameter: click.Parameter, values: tuple[s
     for file in values:
         if Path(file).suffix.lower() not in REPORTS:
             raise click.BadParameter(f"{file}: a report is written as {', '.join(REPORTS)}, by the file's ending")
-        if not Path(file).absolute().parent.is_dir():
-            raise click.BadParameter(f"{Path(file).absolute().parent} is no folder that can be written to")
-    return list(values)
+    return list(writable(context, parameter, values))
 
 
 def report_options(function: Any) -> Any:
     """Where a night's report goes."""
     function = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, everything else on stderr.")(function)
     return click.option(
-        "-o", "--output", "files", multiple=True, callback=_reports, metavar="FILE", help="Write the report: .html, .md or .json; repeated."
+        "-o",
+        "--output",
+        "files",
+        multiple=True,
+        type=click.Path(dir_okay=False, writable=True),
+        callback=_reports,
+        metavar="FILE",
+        help="Write the report: .html, .md or .json; repeated.",
     )(function)
 
 
@@ -73,6 +78,7 @@ def nightly(location: str | None, again: bool, number: int | None, files: list[s
     from reports.stored import open_store
 
     if again:
+        refuse_others_than("--again measures nothing", "again", "number", "files", "as_json", "location")
         judged = night.remembered(open_store(location), number)
     else:
         if number is not None:
@@ -316,7 +322,7 @@ def simulate_nights(
     from reports.stored import open_store
 
     planted = [_fault(text) for text in faults] or list(simulation.SUITE)
-    spread = _share(night_spread)
+    spread = share(night_spread)
     recorded = simulation.of_nights(series.load(open_store(location))) if own else simulation.Recorded.read()
     simulator = simulation.Simulator(recorded, count, rounds, spread)
     outcomes = []
@@ -340,17 +346,6 @@ def simulate_nights(
     )
 
 
-def _share(text: str) -> float:
-    """Of 5% or 0.05. Raises click.BadParameter."""
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 10:
-        raise click.BadParameter(f"{text!r} is no share: write it like 5% or 0.05")
-    return value
-
-
 def _fault(text: str) -> Fault:
     """Of slowdown:5%. Raises BadRequest."""
     from harness.nights.simulation import SUITE, Fault
@@ -364,4 +359,4 @@ def _fault(text: str) -> Fault:
     if kind not in usual:
         raise BadRequest(f"unknown fault {kind!r}: choose from {', '.join(usual)}")
     fault = usual[kind]
-    return Fault(kind, _share(size), fault.right) if colon else fault
+    return Fault(kind, share(size), fault.right) if colon else fault

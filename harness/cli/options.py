@@ -25,17 +25,19 @@ LAST_RUN = 2**31 - 1
 run_option = click.option("--run", "number", type=click.IntRange(1, LAST_RUN), help="Which run.  [default: the last]")
 
 
-def output_option(*flags: str, **more: Any) -> Callable[..., Any]:
-    """A file to write at the end; that it cannot be written is said at once, and nothing is lost of what it holds."""
-
-    def writable(context: click.Context, parameter: click.Parameter, file: str | None) -> str | None:
+def writable(context: click.Context, parameter: click.Parameter, files: Any) -> Any:
+    """That a file, or one of several, cannot be written is said at once."""
+    for file in files if isinstance(files, tuple) else filter(None, (files,)):
         if file == "-":
             raise click.BadParameter("- is no file's name: name a file")
-        folder = Path(file or ".").absolute().parent
-        if file is not None and not Path(file).exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
+        folder = Path(file).absolute().parent
+        if not Path(file).exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
             raise click.BadParameter(f"{folder} is no folder that can be written to")
-        return file
+    return files
 
+
+def output_option(*flags: str, **more: Any) -> Callable[..., Any]:
+    """A file to write at the end, of which nothing is lost before."""
     return click.option(*flags, type=click.Path(dir_okay=False, writable=True), callback=writable, metavar="FILE", **more)
 
 
@@ -138,6 +140,11 @@ def duration(context: click.Context, parameter: click.Parameter, text: str | Non
     if seconds == 0 and parameter.name == "timeout":
         raise click.BadParameter("0 leaves no time for any answer")
     return seconds
+
+
+def share(text: str) -> float:
+    """Of 5% or 0.05. Raises click.BadParameter."""
+    return _quantity(text, {"%": 0.01}, "5% or 0.05")
 
 
 def memory(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:

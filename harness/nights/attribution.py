@@ -91,7 +91,7 @@ def _of_one_way(
     found = []
     for name in dict.fromkeys(Cell.of(line.name).base for line in left if line.kind == "software"):
         own = take([line for line in left if line.kind == "software" and Cell.of(line.name).base == name])
-        evidence = "its frozen release, in the same turns, did not change with it"
+        evidence = "beside its frozen release, in the same turns"
         found.append(
             Cause("software", name, own, tuple(f.look.line.name for f in own), (evidence,), f"what is new in {name}: its change log")
         )
@@ -115,10 +115,10 @@ def _of_one_way(
                 found.append(_of_some(kind, name, own, (*slow, *also) or tuple(keys), len(also)))
     found += _suspected(left, suspected, layout, leaning, take)
     for line in [line for line in left if line.kind == "cell"]:
-        evidence = "other cells of the same turns did not change"
+        evidence = "of no other cell of its turns a change was confirmed"
         found.append(Cause("cell", line.name, take([line]), (line.name,), (evidence,), f"`stepbench plot steps {line.name} -o steps.svg`"))
     for line in [line for line in left if line.kind == "probe"]:
-        found.append(Cause("probe", line.name, take([line]), (), ("no cell changed with it",), about(line.name).look_at))
+        found.append(Cause("probe", line.name, take([line]), (), ("of no cell a change was confirmed",), about(line.name).look_at))
     return found
 
 
@@ -148,7 +148,7 @@ def _suspected(
 def _of_machine(findings: tuple[Finding, ...], telling: Sequence[str], probes: Sequence[str], keys: Sequence[str]) -> Cause:
     findings = tuple(sorted(findings, key=lambda f: f.look.line.kind != "machine"))
     evidence = [f"{about(name).title} changed with it" for name in telling]
-    evidence += [f"{about(name).title} did not change" for name in probes if name not in telling]
+    evidence += [f"{about(name).title} did not, as far as can be seen" for name in probes if name not in telling]
     if not telling:
         look = "the operating system and what all frameworks share (kernel, C library, memory settings): no probe shows it"
     else:
@@ -181,7 +181,11 @@ def _of_memory(
     if held or not any(line.kind != "probe" for line in lines):
         return None
     own = take(lines)
-    evidence = ("memory bandwidth changed with it", "matrix product did not change", "the cells are those that move most bytes a FLOP")
+    evidence = (
+        "memory bandwidth changed with it",
+        "matrix product did not, as far as can be seen",
+        "the cells are those that move most bytes a FLOP",
+    )
     keys = tuple(cell.key for cell in frozen if cell.key in leaning)
     return Cause("memory", "", own, keys, evidence, about("memory").look_at)
 
@@ -189,10 +193,10 @@ def _of_memory(
 def _of_some(kind: str, name: str, findings: tuple[Finding, ...], keys: tuple[str, ...], suspected: int) -> Cause:
     more = (f"{suspected} more of its cells looked so, too, and were not measured again",) if suspected else ()
     if kind == "framework":
-        evidence = ("other frameworks, in the same turns, did not change", *more)
+        evidence = ("beside other frameworks, in the same turns", *more)
         look = f"its environment (`stepbench env path {name}`), its caches, and what it alone uses: threads, allocator, instructions"
         return Cause("framework", name, findings, keys, evidence, look)
-    return Cause("workload", name, findings, keys, ("other networks did not change", *more), "what this network alone is bound by")
+    return Cause("workload", name, findings, keys, ("beside other networks", *more), "what this network alone is bound by")
 
 
 LEANS = 0.5

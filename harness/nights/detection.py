@@ -163,7 +163,7 @@ class Detector:
             fresh_rounds=len(fresh),
             probes=tuple(look for look in looks if look.line.kind == "probe"),
         )
-        verdict = self._with_open(verdict, base, {look.line: look for look in looks})
+        verdict = self._with_open(verdict, base)
         self._remember(base, self._rounds(self.layout.values(fresh, changed), certain) if len(fresh) else None, verdict, spread)
         return verdict
 
@@ -337,8 +337,8 @@ class Detector:
             return None
         return math.sqrt(times)
 
-    def _with_open(self, verdict: Verdict, base: Rounds, looks: dict[Line, Look]) -> Verdict:
-        """With what was found before: still so, or gone."""
+    def _with_open(self, verdict: Verdict, base: Rounds) -> Verdict:
+        """With what was found before: still so, or gone, where tonight is nearer to the baseline."""
         kept, gone = [], []
         for line, finding in self.open.items():
             i = self.lines.index(line)
@@ -347,7 +347,7 @@ class Detector:
                 continue
             change = float(base.mean[i]) - self._level(line, finding.look.since)
             was = math.log(finding.look.shift.estimate)
-            if abs(change - was) <= abs(change) or (math.copysign(1, change) == math.copysign(1, was) and abs(change) > abs(was)):
+            if abs(change - was) <= abs(change):
                 kept.append(replace(finding, state="open"))
             else:
                 gone.append(finding)

@@ -169,8 +169,7 @@ class _Measuring:
         before = self.number
         for _ in range(count):
             self._round(groups)
-        measured = replace(series.load(self.store, nights.machine).measured[-1], base=before)
-        return nights.rounds(measured, fresh=True)
+        return nights.rounds(replace(series.tonight(self.store, self.run), base=before), fresh=True)
 
     def _round(self, groups: Sequence[tuple[Cell, ...]]) -> None:
         self.number += 1

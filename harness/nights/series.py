@@ -261,6 +261,12 @@ def load(store: Store, machine: str | None = None) -> Nights:
     return Nights(name, _measured(store, _in_order(found)), store.events(name))
 
 
+def tonight(store: Store, run: int) -> Measured:
+    """One night alone, as it is stored by now."""
+    (found,) = _measured(store, [store.run(run)])
+    return found
+
+
 def _in_order(found: Sequence[Run]) -> list[Run]:
     """As they were measured: by number, whatever the clock said; those that were merged from another store where their times put them."""
     own = [run for run in found if not run.plan.get("merged")]
@@ -292,13 +298,16 @@ def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
     digests: dict[int, dict[Cell, str]] = {n: {} for n in numbers}
     held: dict[int, dict[Cell, dict[str, Any]]] = {n: {} for n in numbers}
     counted: dict[int, list[bool]] = {n: [] for n in numbers}
-    for run, cell, environment, definition, number, record in store.timed(numbers):
-        counted[run].append(bool(record["disturbance"]))
+    for run, cell, environment, definition, rounds in store.timed(numbers):
+        if not rounds:
+            continue
         digests[run][cell] = f"{environment.get('digest')}/{definition}"
         held[run][cell] = environment
         own = logs[run].setdefault(cell, {})
-        if not record["disturbance"]:
-            own.setdefault(number, []).append(math.log(record["seconds_per_step"]))
+        for number, record in rounds:
+            counted[run].append(bool(record["disturbance"]))
+            if not record["disturbance"]:
+                own.setdefault(number, []).append(math.log(record["seconds_per_step"]))
     readings: dict[int, dict[int, dict[str, list[float]]]] = {n: {} for n in numbers}
     for run, number, seconds in store.probes(numbers):
         for name, value in seconds.items():

@@ -1,4 +1,6 @@
-"""Google Benchmark's JSON: an entry a process, as repetitions of a benchmark; tools/compare.py of it reads it."""
+"""Google Benchmark's JSON: an entry a process, as repetitions of a benchmark; tools/compare.py of it reads it. Processor time is that of
+all threads, over all turns; of a process whose steps were pruned nobody knows it, and it counts as one thread's.
+"""
 
 import json
 from collections.abc import Sequence
@@ -31,8 +33,8 @@ def write(run: Run, results: Sequence[Result]) -> str:
     }
     entries = []
     for family, r in enumerate(r for r in results if trusted(r)):
-        times = r.seconds_by_round
-        for index, seconds in enumerate(times):
+        for index, process in enumerate(r.standing):
+            seconds = r.seconds_of(process)
             entries.append(
                 {
                     "name": r.cell.key,
@@ -40,12 +42,12 @@ def write(run: Run, results: Sequence[Result]) -> str:
                     "per_family_instance_index": 0,
                     "run_name": r.cell.key,
                     "run_type": "iteration",
-                    "repetitions": len(times),
+                    "repetitions": len(r.standing),
                     "repetition_index": index,
                     "threads": 1,
                     "iterations": 1,
                     "real_time": 1e3 * seconds,
-                    "cpu_time": 1e3 * seconds,
+                    "cpu_time": 1e3 * seconds * (process.cpu_per_wall if process.turns else 1.0),
                     "time_unit": "ms",
                 }
             )

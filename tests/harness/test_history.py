@@ -171,6 +171,8 @@ def test_a_backup_is_whole_while_somebody_writes(historian, told, tmp_path):
 def test_bad_input_is_one_line(stepbench, complaint, tmp_path):
     """Of every command about nights."""
     complaint(stepbench("nightly", "--again"), "no store at")
+    complaint(stepbench("nightly", "--again", "-f", "torch"), "--again measures nothing: leave out --framework")
+    complaint(stepbench("nightly", "-o", "nowhere/a.html"), "is no folder that can be written to")
     complaint(stepbench("nightly", "-f", "torch@newest"), "without @")
     complaint(stepbench("nightly", "-f", "numpy", "--newest", "mxnet"), "unknown framework with newest releases 'mxnet'")
     complaint(stepbench("nightly", "-o", "a.pdf"), ".html, .md, .json")
@@ -179,7 +181,7 @@ def test_bad_input_is_one_line(stepbench, complaint, tmp_path):
     complaint(stepbench("accept", "torch", "--why", " "), "say why")
     complaint(stepbench("events", "add", "fan", "--at", "tomorrow"), "is no date")
     complaint(stepbench("simulate-nights", "--fault", "fire"), "unknown fault 'fire'")
-    complaint(stepbench("simulate-nights", "--fault", "slowdown:x"), "is no share")
+    complaint(stepbench("simulate-nights", "--fault", "slowdown:x"), "is not understood: write it like 5%")
     complaint(stepbench("run", "-f", "mxnet@newest"), "has no newer release")
     complaint(stepbench("run", "-f", "torch@old"), "write torch@newest")
     assert stepbench("events", "add", "new fan").returncode == 0

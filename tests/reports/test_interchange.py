@@ -70,6 +70,8 @@ def test_google_has_an_entry_a_process(historian, told):
     assert (first["repetitions"], first["repetition_index"], first["time_unit"]) == (5, 0, "ms")
     cell = next(cell for cell in historian.cells if cell.key == first["name"])
     assert first["real_time"] / 1e3 == pytest.approx(seconds(historian.store, 1)[cell][0])
+    (result,) = [r for r in historian.store.results(1) if r.cell == cell]
+    assert first["cpu_time"] == pytest.approx(first["real_time"] * result.rounds[0].cpu_per_wall)
 
 
 def test_github_action_benchmark_has_a_value_and_a_range(historian, told):
