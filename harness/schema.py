@@ -8,7 +8,7 @@ import sqlalchemy as sql
 from frameworks import Cell
 from harness.records import Round, Turn
 
-SCHEMA = 9
+SCHEMA = 10
 """Version of the tables. A store of an older one is brought up to it when it is opened; a newer one is not touched."""
 
 meta = sql.MetaData()
@@ -140,5 +140,13 @@ def _from_8(connection: sql.Connection) -> None:
         table.create(connection)
 
 
-STEPS: dict[int, Callable[[sql.Connection], None]] = {7: _from_7, 8: _from_8}
+def _from_9(connection: sql.Connection) -> None:
+    """Of a night how every line looked is kept, no longer the probes alone."""
+    for row in connection.execute(sql.select(nights)).all():
+        said = row.verdict["verdict"]
+        said["looks"] = said.pop("probes")
+        connection.execute(nights.update().where(nights.c.run == row.run).values(verdict=row.verdict))
+
+
+STEPS: dict[int, Callable[[sql.Connection], None]] = {7: _from_7, 8: _from_8, 9: _from_9}
 """From a schema to the next."""

@@ -155,7 +155,8 @@ def probes_sheet(judged: Judged) -> Sheet:
             Place(span(look.shift) if look.shift.low is not None else "-"),
             Place(about(look.line.name).binds),
         )
-        for look in judged.verdict.probes
+        for look in judged.verdict.looks
+        if look.line.kind == "probe"
     ]
     return Sheet("The machine's probes tonight, against their baselines", columns, rows, "bold: not likely to be chance")
 
@@ -224,7 +225,7 @@ def to_json(judged: Judged) -> dict[str, Any]:
         "undecided": [_look(judged, look) for look in verdict.undecided],
         "refuted": plain(verdict.refuted),
         "not_judged": plain(verdict.unjudged),
-        "probes": [_look(judged, look) for look in verdict.probes],
+        "looks": [_look(judged, look) for look in verdict.looks],
         "erratic": verdict.erratic,
         "environment": [{"since": at, "changes": changes} for at, changes in environment_diff(judged)],
         "notes": list(judged.notes),

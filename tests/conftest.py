@@ -14,7 +14,7 @@ from frameworks import Cell
 from frameworks import numpy as reference
 from harness import host
 from harness.nights import night as nightly
-from harness.plan import Plan
+from harness.plan import PACE, Plan
 from harness.probes import PROBES
 from harness.records import PROTOCOL, Check, Conditions, Proof, Result, Round, Turn
 from harness.reference import STEPS
@@ -110,12 +110,12 @@ class Historian:
         self.store, self.cells, self.random = Store(str(file), "create"), cells, numpy.random.default_rng(seed)
         self.own, self.common = own, common
         self.at = datetime.datetime(2026, 11, 1, 2, 0, tzinfo=datetime.UTC)
-        self.facts, self.packages, self.digests = dict(FACTS), {}, {}
+        self.facts, self.packages, self.digests, self.pace = dict(FACTS), {}, {}, PACE
 
     def night(self, slower=None, rounds=5, fresh=None, judged=True, same=(), disturbed="", spread=None, hours=24):
         """One night: `slower` has the times as long by cell or probe, `fresh` those of its fresh rounds, if they differ."""
         self.at += datetime.timedelta(hours=hours)
-        plan = Plan(tuple(self.cells), 0, night=True, same=tuple(same)).to_json()
+        plan = Plan(tuple(self.cells), 0, pace=self.pace, night=True, same=tuple(same)).to_json()
         run = self.store.begin(plan, self.facts, PROTOCOL, self.cells)
         with self.store.engine.begin() as connection:
             connection.exec_driver_sql("UPDATE runs SET started_at = ? WHERE id = ?", (self.at.isoformat(timespec="seconds"), run))

@@ -121,6 +121,7 @@ def _plan(
 
     import frameworks
     from harness import plan as planning
+    from harness.nights import night
     from harness.problems import BadRequest
     from workloads import files
 
@@ -147,7 +148,7 @@ def _plan(
         cells,
         rounds=0,
         budget=budget,
-        pace=suites["tiny"].pace if small else quick.hurry or quick.pace,
+        pace=suites["tiny"].pace if small else night.PACE,
         seed=random.SystemRandom().randrange(2**31),
         timeout=timeout,
         memory=memory,
@@ -289,7 +290,7 @@ def list_events(style: str, output: str | None, location: str | None) -> None:
               help="What to plant, as slowdown:5% or drift:0.3%; repeated or with commas.  [default: all of them]")  # fmt: skip
 @click.option("--histories", type=click.IntRange(1, MOST), default=100, show_default=True, help="Of each.")
 @click.option("--nights", "count", type=click.IntRange(8, 3650), default=60, show_default=True, help="In a history.")
-@click.option("--rounds", type=click.IntRange(2, 100), default=5, show_default=True, help="In a night, before it looks again.")
+@click.option("--rounds", type=click.IntRange(2, 100), default=4, show_default=True, help="In a night, before it looks again.")
 @click.option("--night-spread", metavar="SHARE", default="0%", show_default=True,
               help="How much nights differ by themselves, beside what was recorded, as 2%.")  # fmt: skip
 @click.option("--own", is_flag=True, help="From this machine's own nights instead of those that come with stepbench.")

@@ -6,7 +6,7 @@ the same turns as the frozen one, so what becomes slower in it alone is software
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,11 +28,11 @@ SIDES: dict[Side, str] = {
     "probe": "a probe alone: no cell is slower",
 }
 HELD = 0.5
-"""Of the machine's change a probe has at least so much, if it is what changed."""
-PROBE_P = 0.05
-"""A probe that is as unlikely as this, in the same night and the same way, speaks for a cause; alone it must be confirmed as all others."""
+"""What changed with something else changed by at least so much of it, the same way: it is nearer to that than to no change."""
+WITH_P = 0.2
+"""And by chance a line looks so less often than this: one question about one line, beside something that is confirmed."""
 SUSPECT_P = 0.05
-"""The same of what could not be measured again: one question about one line, beside something that is confirmed."""
+"""The same of a cell that is to widen a cause."""
 MOST = 0.5
 """Of a framework's or a network's cells, or of those that lean on memory, more than so many belong together."""
 
@@ -59,144 +59,127 @@ class Cause:
         return self.findings[0]
 
 
-def causes(
-    findings: Sequence[Finding], probes: Sequence[Look], layout: Layout, leaning: Collection[str], suspects: Sequence[Look] = ()
-) -> list[Cause]:
-    """The stories behind a night's findings: `probes` as they were tonight, `leaning` the keys of cells that lean on memory, `suspects`
-    what looked different and could not be measured again: alone it is nothing, beside a finding it tells how far that reaches."""
-    found = []
-    for slower in (True, False):
-        own = [f for f in findings if f.look.slower == slower]
-        alike = [look for look in probes if look.slower == slower]
-        suspected = {look.line for look in suspects if look.slower == slower and look.p <= SUSPECT_P}
-        found += _of_one_way(own, alike, layout, leaning, suspected)
+def causes(findings: Sequence[Finding], looks: Sequence[Look], layout: Layout, leaning: Collection[str]) -> list[Cause]:
+    """The stories behind a night's findings: `looks` how every line was tonight, `leaning` the keys of cells that lean on memory. What is
+    not confirmed is nothing alone; beside a finding it tells how far that reaches."""
+    stories = (
+        _Stories([f for f in findings if f.look.slower == slower], [look for look in looks if look.slower == slower], layout, leaning)
+        for slower in (True, False)
+    )
+    found = [cause for one in stories for cause in one.causes()]
     return sorted(found, key=lambda cause: (not cause.main.look.slower, list(SIDES).index(cause.side)))
 
 
-def _of_one_way(
-    findings: Sequence[Finding], probes: Sequence[Look], layout: Layout, leaning: Collection[str], suspected: Collection[Line]
-) -> list[Cause]:
-    left = {f.look.line: f for f in findings}
-    frozen = [layout.cells[i] for i in layout.frozen]
+MACHINE, MEMORY, PRODUCT = Line("machine", ""), Line("probe", "memory"), Line("probe", "product")
 
-    def take(lines: Collection[Line]) -> tuple[Finding, ...]:
-        taken = [left.pop(line) for line in lines if line in left]
+
+class _Stories:
+    """Of all that went one way."""
+
+    def __init__(self, findings: Sequence[Finding], looks: Sequence[Look], layout: Layout, leaning: Collection[str]) -> None:
+        self.left = {f.look.line: f for f in findings}
+        self.looks = {look.line: look for look in looks}
+        self.layout, self.leaning = layout, leaning
+        self.frozen = [layout.cells[i] for i in layout.frozen]
+
+    def causes(self) -> list[Cause]:
+        """The widest first: what belongs to one is no other's."""
+        found = [*self._of_releases(), *self._of_machine(), *self._of_memory()]
+        for kind in ("framework", "workload"):
+            for name in dict.fromkeys(getattr(cell, kind) for cell in self.frozen):
+                found += self._of_some(kind, name)
+        for line in [line for line in self.left if line.kind == "cell"]:
+            evidence = "of no other cell of its turns a change was confirmed"
+            look = f"`stepbench plot steps {line.name} -o steps.svg`"
+            found.append(Cause("cell", line.name, self._take([line]), (line.name,), (evidence,), look))
+        for line in [line for line in self.left if line.kind == "probe"]:
+            evidence = "of no cell a change was confirmed"
+            found.append(Cause("probe", line.name, self._take([line]), (), (evidence,), about(line.name).look_at))
+        return found
+
+    def _take(self, lines: Collection[Line]) -> tuple[Finding, ...]:
+        """Their findings, which are nobody else's any more, the clearest first."""
+        taken = [self.left.pop(line) for line in lines if line in self.left]
         return tuple(sorted(taken, key=lambda f: f.look.q))
 
-    def probes_of(shift: float) -> list[str]:
-        """Those that changed as much, or nearly."""
-        own = [look for look in probes if look.p <= PROBE_P and abs(math.log(look.shift.estimate)) >= HELD * abs(shift)]
-        return [look.line.name for look in own]
+    def _with(self, line: Line, shift: float) -> bool:
+        """Whether a line changed with something that changed by so much."""
+        look = self.looks.get(line)
+        return look is not None and look.p <= WITH_P and abs(math.log(look.shift.estimate)) >= HELD * abs(shift)
 
-    found = []
-    for name in dict.fromkeys(Cell.of(line.name).base for line in left if line.kind == "software"):
-        own = take([line for line in left if line.kind == "software" and Cell.of(line.name).base == name])
-        evidence = "beside its frozen release, in the same turns"
-        found.append(
-            Cause("software", name, own, tuple(f.look.line.name for f in own), (evidence,), f"what is new in {name}: its change log")
+    def _suspected(self, line: Line) -> bool:
+        return line in self.looks and self.looks[line].p <= SUSPECT_P
+
+    def _size(self, line: Line) -> float:
+        return math.log(self.left[line].look.shift.estimate)
+
+    def _of_releases(self) -> Iterator[Cause]:
+        """Newest releases beside their frozen ones."""
+        for name in dict.fromkeys(Cell.of(line.name).base for line in self.left if line.kind == "software"):
+            own = self._take([line for line in self.left if line.kind == "software" and Cell.of(line.name).base == name])
+            evidence = "beside its frozen release, in the same turns"
+            yield Cause("software", name, own, tuple(f.look.line.name for f in own), (evidence,), f"what is new in {name}: its change log")
+
+    def _of_machine(self) -> Iterator[Cause]:
+        """All frozen cells, or probes with which they all went."""
+        probes = [Line("probe", name) for name in self.layout.probes]
+        seen = [line for line in probes if line in self.left and self._with(MACHINE, self._size(line))]
+        if MACHINE not in self.left and not seen:
+            return
+        whole = MACHINE in self.left
+        shift = self._size(MACHINE if whole else seen[0])
+        telling = [line.name for line in probes if line in seen or self._with(line, shift)]
+        evidence = [f"{about(name).title} changed with it" for name in telling]
+        evidence += [f"{about(line.name).title} did not, as far as can be seen" for line in probes if line.name not in telling]
+        evidence += [] if whole else ["all frozen cells together looked so, too, and that is not confirmed"]
+        if not telling:
+            look = "the operating system and what all frameworks share (kernel, C library, memory settings): no probe shows it"
+        else:
+            look = "; ".join(about(name).look_at for name in telling)
+        own = self._take([MACHINE, *(Line("probe", name) for name in telling)])
+        own = tuple(sorted(own, key=lambda f: f.look.line.kind != "machine"))
+        side: Side = "memory" if telling == [MEMORY.name] else "hardware"
+        yield Cause(side, "", own, tuple(cell.key for cell in self.frozen), tuple(evidence), look)
+
+    def _of_memory(self) -> Iterator[Cause]:
+        """Memory's bandwidth changed, and with it what leans on it, but no arithmetic."""
+        names = dict.fromkeys(cell.workload for cell in self.frozen if cell.key in self.leaning)
+        heavy, cells = [Line("workload", name) for name in names], [Line("cell", key) for key in self.leaning]
+        slow = [line for line in cells if line in self.left]
+        found = [line for line in heavy if line in self.left] + (slow if len(slow) > MOST * len(cells) else [])
+        if MEMORY in self.left:
+            shift = self._size(MEMORY)
+            changed = bool(found) or any(self._with(line, shift) for line in heavy)
+        else:
+            shift = math.log(self.looks[MEMORY].shift.estimate) if MEMORY in self.looks else 0.0
+            changed = any(self._with(MEMORY, self._size(line)) for line in found)
+        if not changed or self._with(PRODUCT, shift):
+            return
+        whole = MEMORY in self.left and bool(found)
+        keys = tuple(cell.key for cell in self.frozen if cell.key in self.leaning)
+        evidence = (
+            "memory bandwidth changed with the cells that move most bytes a FLOP" + ("" if whole else "; only one of the two is confirmed"),
+            "matrix product did not, as far as can be seen",
         )
-    whole = Line("machine", "")
-    if whole in left:
-        shift = math.log(left[whole].look.shift.estimate)
-        telling = probes_of(shift)
-        own = take([whole, *(line for line in left if line.kind == "probe" and line.name in telling)])
-        found.append(_of_machine(own, telling, layout.probes, [cell.key for cell in frozen]))
-    if cause := _of_memory(left, probes, frozen, leaning, take):
-        found.append(cause)
-    for kind in ("framework", "workload"):
-        for name in dict.fromkeys(getattr(cell, kind) for cell in frozen):
-            keys = [cell.key for cell in frozen if getattr(cell, kind) == name]
-            slow = [key for key in keys if Line("cell", key) in left]
-            line = Line(kind, name)
-            also = [key for key in keys if key not in slow and Line("cell", key) in suspected]
-            wide = len(slow) + len(also) > max(1, MOST * len(keys))
-            if line in left or (slow and wide and len(keys) < len(frozen)):
-                own = tuple(sorted(take([line, *(Line("cell", key) for key in slow)]), key=lambda f: f.look.line.kind == "cell"))
-                found.append(_of_some(kind, name, own, (*slow, *also) or tuple(keys), len(also)))
-    found += _suspected(left, suspected, layout, leaning, take)
-    for line in [line for line in left if line.kind == "cell"]:
-        evidence = "of no other cell of its turns a change was confirmed"
-        found.append(Cause("cell", line.name, take([line]), (line.name,), (evidence,), f"`stepbench plot steps {line.name} -o steps.svg`"))
-    for line in [line for line in left if line.kind == "probe"]:
-        found.append(Cause("probe", line.name, take([line]), (), ("of no cell a change was confirmed",), about(line.name).look_at))
-    return found
+        own = self._take([*heavy, *cells, MEMORY])
+        yield Cause("memory", "", own, keys, evidence, about("memory").look_at)
 
-
-def _suspected(
-    left: dict[Line, Finding],
-    suspected: Collection[Line],
-    layout: Layout,
-    leaning: Collection[str],
-    take: Callable[[Collection[Line]], tuple[Finding, ...]],
-) -> list[Cause]:
-    """Probes that changed, and with them, as it seems, cells for which there was no time to look again."""
-    frozen = [layout.cells[i] for i in layout.frozen]
-    names = {cell.workload for cell in frozen if cell.key in leaning}
-    heavy = [line for line in suspected if line.name in leaning or (line.kind == "workload" and line.name in names)]
-    memory, found = Line("probe", "memory"), []
-    if memory in left and heavy:
-        evidence = ("the cells that move most bytes a FLOP looked so, too, and were not measured again",)
-        found.append(Cause("memory", "", take([memory]), tuple(sorted(leaning)), evidence, about("memory").look_at))
-    others = [line for line in left if line.kind == "probe"]
-    if others and Line("machine", "") in suspected:
-        evidence = ("all frozen cells together looked so, too, and were not measured again",)
-        look = "; ".join(about(line.name).look_at for line in others)
-        found.append(Cause("hardware", "", take(others), tuple(cell.key for cell in frozen), evidence, look))
-    return found
-
-
-def _of_machine(findings: tuple[Finding, ...], telling: Sequence[str], probes: Sequence[str], keys: Sequence[str]) -> Cause:
-    findings = tuple(sorted(findings, key=lambda f: f.look.line.kind != "machine"))
-    evidence = [f"{about(name).title} changed with it" for name in telling]
-    evidence += [f"{about(name).title} did not, as far as can be seen" for name in probes if name not in telling]
-    if not telling:
-        look = "the operating system and what all frameworks share (kernel, C library, memory settings): no probe shows it"
-    else:
-        look = "; ".join(about(name).look_at for name in telling)
-    only_memory = list(telling) == ["memory"]
-    return Cause("memory" if only_memory else "hardware", "", findings, tuple(keys), tuple(evidence), look)
-
-
-def _of_memory(
-    left: dict[Line, Finding],
-    probes: Sequence[Look],
-    frozen: Sequence[Cell],
-    leaning: Collection[str],
-    take: Callable[[Collection[Line]], tuple[Finding, ...]],
-) -> Cause | None:
-    """Memory's bandwidth changed, and with it the cells that lean on it: most of them, and hardly any other."""
-    memory = next((look for look in probes if look.line.name == "memory" and look.p <= PROBE_P), None)
-    product = next((look for look in probes if look.line.name == "product" and look.p <= PROBE_P), None)
-    if memory is None or not leaning:
-        return None
-    names = {cell.workload for cell in frozen if cell.key in leaning}
-    lines = [
-        line
-        for line in left
-        if (line.kind == "cell" and line.name in leaning)
-        or (line.kind == "workload" and line.name in names)
-        or line == Line("probe", "memory")
-    ]
-    held = product is not None and abs(math.log(product.shift.estimate)) >= HELD * abs(math.log(memory.shift.estimate))
-    if held or not any(line.kind != "probe" for line in lines):
-        return None
-    own = take(lines)
-    evidence = (
-        "memory bandwidth changed with it",
-        "matrix product did not, as far as can be seen",
-        "the cells are those that move most bytes a FLOP",
-    )
-    keys = tuple(cell.key for cell in frozen if cell.key in leaning)
-    return Cause("memory", "", own, keys, evidence, about("memory").look_at)
-
-
-def _of_some(kind: str, name: str, findings: tuple[Finding, ...], keys: tuple[str, ...], suspected: int) -> Cause:
-    more = (f"{suspected} more of its cells looked so, too, and were not measured again",) if suspected else ()
-    if kind == "framework":
-        evidence = ("beside other frameworks, in the same turns", *more)
-        look = f"its environment (`stepbench env path {name}`), its caches, and what it alone uses: threads, allocator, instructions"
-        return Cause("framework", name, findings, keys, evidence, look)
-    return Cause("workload", name, findings, keys, ("beside other networks", *more), "what this network alone is bound by")
+    def _of_some(self, kind: Literal["framework", "workload"], name: str) -> Iterator[Cause]:
+        """A framework or a network: its own line, or most of its cells."""
+        keys = [cell.key for cell in self.frozen if getattr(cell, kind) == name]
+        slow = [key for key in keys if Line("cell", key) in self.left]
+        also = [key for key in keys if key not in slow and self._suspected(Line("cell", key))]
+        line = Line(kind, name)
+        wide = slow and len(slow) + len(also) > max(1, MOST * len(keys)) and len(keys) < len(self.frozen)
+        if line not in self.left and not wide:
+            return
+        own = tuple(sorted(self._take([line, *(Line("cell", key) for key in slow)]), key=lambda f: f.look.line.kind == "cell"))
+        evidence = ["beside other frameworks, in the same turns" if kind == "framework" else "beside other networks"]
+        evidence += [f"{len(also)} more of its cells looked so, too, which is not confirmed"] if also else []
+        look = "what this network alone is bound by"
+        if kind == "framework":
+            look = f"its environment (`stepbench env path {name}`), its caches, and what it alone uses: threads, allocator, instructions"
+        yield Cause(kind, name, own, (*slow, *also) or tuple(keys), tuple(evidence), look)
 
 
 LEANS = 0.5

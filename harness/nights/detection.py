@@ -24,7 +24,7 @@ import numpy
 from scipy.special import fdtrc, stdtr
 
 from harness.nights.lines import Array, Layout, Line
-from harness.nights.noise import Past, noise_of
+from harness.nights.noise import Noise, Past, noise_of
 from harness.nights.rounds import LOW, Rounds, spread_of
 from harness.nights.verdict import Finding, Look, Path, Verdict
 from harness.statistics import CONFIDENCE, Contrast, quantile
@@ -39,7 +39,7 @@ CANDIDATE = 0.2
 """A look that is as unlikely as this, for one line, is worth fresh rounds."""
 SETTLED = 0.3
 """A candidate whose fresh rounds are as likely as this is none."""
-MARGIN = 0.02
+MARGIN = 0.025
 """Nothing is said of smaller changes: nobody would act on them."""
 FEWEST_NIGHTS = 2
 """In a baseline: how much nights differ is told by no single one."""
@@ -73,6 +73,14 @@ class _Looked(NamedTuple):
     """The first night of the change, if it is one."""
 
 
+class _Usual(NamedTuple):
+    """What every look of a night needs."""
+
+    judged: Array
+    """Lines that can be."""
+    noise: Noise
+
+
 class Track(NamedTuple):
     """A line night by night, in logarithms: 0 is its baseline."""
 
@@ -92,8 +100,8 @@ class Night:
 
     base: Rounds
     fresh: Rounds | None
-    refuted: Array
-    """Lines of which only the fresh rounds count."""
+    doubtful: Array
+    """Lines of which only the fresh rounds count, where there are any: what made them candidates was not confirmed."""
     outside: Array
     """Lines that had changed: no night of their baseline."""
 
@@ -102,7 +110,7 @@ class Night:
         """What counts of it."""
         if self.fresh is None:
             return self.base
-        return self.base.over(self.fresh, self.refuted & (self.fresh.n > 0))
+        return self.base.over(self.fresh, self.doubtful & (self.fresh.n > 0))
 
 
 @dataclass
@@ -118,6 +126,8 @@ class Detector:
     """The first night of a line's baseline, where somebody has moved it."""
     spreads: list[tuple[float, float]] = field(default_factory=list)
     """Of what groups have in common, from round to round: sum of squares and degrees of freedom, night by night."""
+    known: Past | None = field(default=None, init=False, repr=False)
+    """All nights so far as arrays, once they are asked for."""
 
     def __post_init__(self) -> None:
         self.lines = self.layout.lines
@@ -137,20 +147,21 @@ class Detector:
         certain = self._certain(same)
         base = self._rounds(values, certain)
         judged = self._can_judge(base) & ~certain
-        looks = self._looks(base, judged)
+        usual = _Usual(judged, noise_of(self._past(), base, judged, self.kinds, self.beside))
+        looks = self._looks(base, usual, judged)
         waiting = [look for look in looks if look.p <= CANDIDATE and look.line not in self.open and _telling(look.line, erratic)]
         confirmed: list[Look] = []
         refuted: list[Look] = []
         fresh = rounds[:0]
         unaffordable: set[Line] = set()
         while left := [look for look in waiting if look.line not in unaffordable]:
-            clearest = min(left, key=lambda look: (look.line.kind == "probe", look.p))  # what it needs serves others of the same turns
+            clearest = max(left, key=self._worth)
             found = more([clearest.line])
             if found is None or not len(found):
                 unaffordable.add(clearest.line)  # another may need less
                 continue
             fresh = numpy.vstack([fresh, found])
-            waiting, new, gone = self._confirm(waiting, confirmed, rounds, fresh, judged)
+            waiting, new, gone = self._confirm(waiting, confirmed, rounds, fresh, usual)
             confirmed, refuted = confirmed + new, refuted + gone
         verdict = Verdict(
             night=len(self.nights),
@@ -161,11 +172,16 @@ class Detector:
             judged=int(judged.sum()),
             unjudged=tuple(line for line, known in zip(self.lines, judged | certain, strict=True) if not known),
             fresh_rounds=len(fresh),
-            probes=tuple(look for look in looks if look.line.kind == "probe"),
+            looks=tuple(self._looks(self._measured({*self.open, *(look.line for look in confirmed)}, rounds, fresh)[1], usual, judged)),
         )
         verdict = self._with_open(verdict, base)
         self._remember(base, self._rounds(self.layout.values(fresh, changed), certain) if len(fresh) else None, verdict, spread)
         return verdict
+
+    def _worth(self, look: Look) -> tuple[bool, float]:
+        """Who is measured again first: who is clear for the time it takes; probes last, since they are read with everybody."""
+        time = max(1, len(self.layout.needed([look.line])))
+        return look.line.kind != "probe", -math.log(max(look.p, 1e-300)) / math.sqrt(time)
 
     def replay(self, rounds: Array, fresh: Array, verdict: Verdict, same: Collection[Line] = ()) -> None:
         """Remembers a night that was judged before."""
@@ -205,7 +221,9 @@ class Detector:
             for night in self.nights[finding.look.since :]:
                 night.outside[self.lines.index(line)] = True
         outside = numpy.array([line in self.open or verdict.erratic is not None for line in self.lines], bool)
-        self.nights.append(Night(base, fresh, numpy.array([line in verdict.refuted for line in self.lines], bool), outside))
+        doubtful = {*verdict.refuted, *(look.line for look in verdict.undecided)}
+        self.nights.append(Night(base, fresh, numpy.array([line in doubtful for line in self.lines], bool), outside))
+        self.known = None
         self.spreads.append(spread if verdict.erratic is None else (0.0, 0.0))  # an erratic night tells nothing of what is usual
 
     def accept(self, line: Line, night: int) -> None:
@@ -214,9 +232,10 @@ class Detector:
         self.open.pop(line, None)
         for one in self.nights[night:]:
             one.outside[self.lines.index(line)] = False
+        self.known = None
 
     def _confirm(
-        self, waiting: Sequence[Look], before: Sequence[Look], rounds: Array, fresh: Array, judged: Array
+        self, waiting: Sequence[Look], before: Sequence[Look], rounds: Array, fresh: Array, usual: _Usual
     ) -> tuple[list[Look], list[Look], list[Look]]:
         """Of candidates, with the fresh rounds so far in tonight's place: who still waits, who is confirmed, who is refuted.
 
@@ -226,11 +245,9 @@ class Detector:
         confirmed: list[Look] = []
         left = list(waiting)
         while True:
-            changed = self.layout.columns({*self.open, *(look.line for look in (*before, *confirmed))})
-            base, new = (self._rounds(self.layout.values(some, changed)) for some in (rounds, fresh))
-            told = new.n >= FEWEST_ROUNDS
-            tonight = base.over(new, told)
-            now = {look.line: look for look in self._looks(tonight, judged)}
+            new, tonight = self._measured({*self.open, *(look.line for look in (*before, *confirmed))}, rounds, fresh)
+            tested = (new.n >= FEWEST_ROUNDS) & [line not in self.open for line in self.lines]
+            now = {look.line: look for look in self._looks(tonight, usual, tested)}
             rounds_of = {look.line: int(new.n[self.lines.index(look.line)]) for look in left}
             enough = {line: n >= (FEWEST_FRESH if line.kind in LOW_NARROW else FEWEST_ROUNDS) for line, n in rounds_of.items()}
             able = [look for look in left if enough[look.line] and self._confirms(look, now[look.line], tonight)]
@@ -242,20 +259,27 @@ class Detector:
         gone = [
             now[look.line]
             for look in left
-            if rounds_of[look.line] >= FEWEST_ROUNDS
+            if rounds_of[look.line] >= (FEWEST_FRESH // 2 if look.line.kind in LOW_NARROW else FEWEST_ROUNDS)
             and (now[look.line].p > SETTLED or now[look.line].slower != look.slower or rounds_of[look.line] >= MOST_FRESH)
         ]
         lines = {look.line for look in gone}
         return [look for look in left if look.line not in lines], confirmed, gone
 
+    def _measured(self, lines: Collection[Line], rounds: Array, fresh: Array) -> tuple[Rounds, Rounds]:
+        """The fresh rounds, and the first ones with these in their place; nobody is held against what has changed in these lines."""
+        changed = self.layout.columns(lines)
+        base, new = (self._rounds(self.layout.values(some, changed)) for some in (rounds, fresh))
+        return new, base.over(new, new.n >= FEWEST_ROUNDS)
+
     def _confirms(self, before: Look, now: Look, rounds: Rounds) -> bool:
-        """Whether fresh rounds confirm a candidate: unlikely enough, the same way, large enough, and tonight's own rounds agree."""
+        """Whether fresh rounds confirm a candidate: unlikely enough, the same way, large enough, nearer to what made it one than to no
+        change (else it came and went), and tonight's own rounds agree."""
         if now.q > self.alarms or now.slower != before.slower:
             return False
         size = abs(math.log(now.shift.estimate))
         own = float(rounds.mean[self.lines.index(now.line)]) - self._level(now.line, now.since)
         agrees = math.copysign(1, own) == math.copysign(1, math.log(now.shift.estimate)) and abs(own) >= size / 2
-        return size >= math.log1p(self.margin) and agrees
+        return size >= max(math.log1p(self.margin), abs(math.log(before.shift.estimate)) / 2) and agrees
 
     def _level(self, line: Line, until: int) -> float:
         """The mean of a line's baseline before a night."""
@@ -265,10 +289,16 @@ class Detector:
 
     def _past(self) -> Past:
         """All nights so far."""
+        if self.known is None:
+            self.known = self._as_arrays()
+        return self.known
+
+    def _as_arrays(self) -> Past:
         counted = [night.counted for night in self.nights]
-        n, mean, squares, freedom = (numpy.array([c[i] for c in counted]).reshape(len(counted), -1) for i in range(len(Rounds._fields)))
+        shape = len(counted), len(self.lines)
+        n, mean, squares, freedom = (numpy.array([c[i] for c in counted]).reshape(shape) for i in range(len(Rounds._fields)))
         starts = numpy.array([self.starts.get(line, 0) for line in self.lines])
-        inside = ~numpy.array([night.outside for night in self.nights], bool).reshape(n.shape)
+        inside = ~numpy.array([night.outside for night in self.nights], bool).reshape(shape)
         return Past(n, mean, squares, freedom, inside & (n >= FEWEST_ROUNDS) & (numpy.arange(len(counted))[:, None] >= starts))
 
     def _can_judge(self, base: Rounds) -> Array:
@@ -277,14 +307,15 @@ class Detector:
         enough: Array = self._past().use.sum(axis=0) >= FEWEST_NIGHTS
         return enough & (base.n >= FEWEST_ROUNDS)
 
-    def _looks(self, tonight: Rounds, judged: Array) -> list[Look]:
-        """Of every line that can be judged, with these rounds as tonight's."""
+    def _looks(self, tonight: Rounds, usual: _Usual, tested: Array) -> list[Look]:
+        """Of every line that can be judged, with these rounds as tonight's; which of them are `tested`, and not only looked at."""
+        judged, noise = usual
         if not judged.any():
             return []
         past = self._past()
         use, weights, values = past.use, numpy.where(past.use, past.n, 0.0), numpy.where(past.use, past.mean, 0.0)
-        noise = noise_of(past, tonight, judged, self.kinds, self.beside)
-        here, tonight_rounds, now = len(use), tonight.n / noise.noisier, numpy.nan_to_num(tonight.mean)
+        noisier = noise.noisier(tonight, judged, self.kinds.values())
+        here, tonight_rounds, now = len(use), tonight.n / noisier, numpy.nan_to_num(tonight.mean)
         looks: list[_Looked] = []
 
         def look(path: Path, since: int | Array, recent: slice, baseline: Array, fewest: int = FEWEST_NIGHTS) -> None:
@@ -309,16 +340,16 @@ class Detector:
         if here >= 2 * WEEK:
             apart = counted[here - WEEK] >= WEEK  # else the last week would be held against itself
             look("drift", (counted < WEEK).sum(axis=0) + 1, slice(here - WEEK + 1, here), (counted <= WEEK) & apart, WEEK)
-        return self._least(looks, judged, tonight)
+        return self._least(looks, judged, tested, tonight)
 
-    def _least(self, looks: "Sequence[_Looked]", judged: Array, tonight: Rounds) -> list[Look]:
+    def _least(self, looks: "Sequence[_Looked]", judged: Array, tested: Array, tonight: Rounds) -> list[Look]:
         """Each line's least likely look, with what trying them all and judging all lines costs."""
         tried = Counter(look.path for look in looks)
         costs = numpy.array([tried[look.path] / SHARES[look.path] for look in looks])
         corrected = numpy.minimum(1.0, numpy.array([look.p for look in looks]) * costs[:, None])
         best = corrected.argmin(axis=0)
         p = corrected[best, numpy.arange(corrected.shape[1])]
-        q = _adjusted(p, judged)
+        q = _adjusted(numpy.where(tested, p, 1.0), judged)
         found = []
         for i in numpy.flatnonzero(judged):
             look = looks[best[i]]

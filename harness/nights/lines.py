@@ -90,14 +90,20 @@ class Layout:
             found.append(near if len(near) > 1 else far if len(far) > 1 else [])
         return found
 
+    @cached_property
+    def _sets(self) -> tuple[Array, Array]:
+        """Groups and rivals as `_medians` takes them."""
+        return _as_rows(self.groups), _as_rows(self._rivals)
+
     def values(self, rounds: Array, changed: Collection[int] = ()) -> Array:
         """A row a round, a column a line; of rounds (rows) by cells and probes (columns), each less its usual level. Columns that are known
         to have changed are nobody's measure, as long as there are others."""
         steady = rounds.copy()
         steady[:, list(changed)] = numpy.nan
-        medians = self._medians(rounds, steady, self.groups)
+        groups, of_rivals = self._sets
+        medians = self._medians(rounds, steady, groups)
         still = [not changed or not set(group) <= set(changed) for group in self.groups]
-        rivals = self._medians(rounds, steady, self._rivals)
+        rivals = self._medians(rounds, steady, of_rivals)
         rivals[:, [not own for own in self._rivals]] = 0.0
         beside = rounds[:, self.frozen] - rivals
         parts = [_mean(medians[:, still] if any(still) else medians)[:, None]] if self.frozen else []
@@ -134,26 +140,32 @@ class Layout:
 
     def common(self, rounds: Array) -> Array:
         """What each group's cells have in common, round by round: a row a round, a column a group."""
-        return self._medians(rounds, rounds, self.groups)
+        return self._medians(rounds, rounds, self._sets[0])
 
-    def _medians(self, rounds: Array, steady: Array, sets: Sequence[Sequence[int]] | Array) -> Array:
-        """Of sets of columns, a column a set: of the steady ones in it, or of all where none is."""
-        found = [
-            _median((rounds if numpy.isnan(steady[:, own]).all() else steady)[:, own]) if len(own) else numpy.full(len(rounds), numpy.nan)
-            for own in sets
-        ]
-        return numpy.column_stack(found) if found else rounds[:, :0]
+    @staticmethod
+    def _medians(rounds: Array, steady: Array, sets: Array) -> Array:
+        """Of sets of columns (`_as_rows`), a column a set: of the steady ones in it, or of all where none is."""
+        nobody = numpy.full((len(rounds), 1), numpy.nan)
+        all_of, steady_of = (numpy.hstack([values, nobody])[:, sets] for values in (rounds, steady))
+        return _median(numpy.where(numpy.isnan(steady_of).all(axis=(0, 2))[:, None], all_of, steady_of))
+
+
+def _as_rows(sets: Sequence[Sequence[int]]) -> Array:
+    """A row a set, of numbers of columns; -1 fills the shorter ones up."""
+    found = numpy.full((len(sets), max([1, *map(len, sets)])), -1)
+    for row, own in zip(found, sets, strict=True):
+        row[: len(own)] = own
+    return found
 
 
 def _median(values: Array) -> Array:
     """Over the last axis, of what is a number (numpy.nanmedian takes ten times as long)."""
-    if values.shape[-1] == 0:
-        return numpy.full(values.shape[:-1], numpy.nan)
     ordered, count = numpy.sort(values, axis=-1), numpy.isfinite(values).sum(axis=-1)  # what is no number comes last
-    low, high = (numpy.maximum(count - 1, 0) // 2)[..., None], (count // 2)[..., None]
-    high = numpy.minimum(high, values.shape[-1] - 1)
-    middle: Array = (numpy.take_along_axis(ordered, low, -1) + numpy.take_along_axis(ordered, high, -1)) / 2
-    return middle[..., 0]
+    places = numpy.arange(values.shape[-1])
+    low, high = numpy.maximum(count - 1, 0) // 2, numpy.minimum(count // 2, values.shape[-1] - 1)
+    middle = (places == low[..., None]) * 0.5 + (places == high[..., None]) * 0.5
+    found: Array = numpy.where(middle > 0, ordered * middle, 0.0).sum(axis=-1)
+    return found
 
 
 MOST = 2 / 3

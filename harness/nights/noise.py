@@ -1,7 +1,7 @@
 """How much lines vary by themselves: from round to round, and from night to night beside that."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy
@@ -42,13 +42,23 @@ class Noise(NamedTuple):
     apart: Array
     """Of a night, beside what its rounds vary."""
     apart_freedom: Array
-    noisier: Array
-    """How many times as much tonight's rounds vary as usual, 1 at least."""
+    told: Array
+    """Whether nights before tell, or tonight alone."""
+
+    def noisier(self, tonight: Rounds, judged: Array, kinds: Iterable[Array]) -> Array:
+        """How many times as much tonight's rounds vary as usual, 1 at least: of all lines of a kind together."""
+        found = numpy.ones(len(judged))
+        for of_kind in kinds:
+            able = of_kind & judged & self.told & (tonight.freedom > 0)
+            if able.any():
+                usual = (self.within[able] * tonight.freedom[able]).sum()
+                found[of_kind & judged] = max(1.0, float(tonight.squares[able].sum() / usual))
+        return found
 
 
 def noise_of(past: Past, tonight: Rounds, judged: Array, kinds: Mapping[str, Array], beside: Mapping[int, int]) -> Noise:
-    """Of each line, what its own rounds tell of rounds, and all lines of its kind (`kinds`) of nights and of tonight; a release that was
-    never measured has the line of its frozen one `beside` it."""
+    """Of each line, what its own rounds tell of rounds, and all lines of its kind (`kinds`) of nights; a release that was never measured
+    has the line of its frozen one `beside` it, and any other line tonight's own rounds."""
     squares = numpy.where(past.use, past.squares, 0.0).sum(axis=0)
     freedom = numpy.where(past.use, past.freedom, 0).sum(axis=0)
     told = freedom > 0
@@ -59,7 +69,8 @@ def noise_of(past: Past, tonight: Rounds, judged: Array, kinds: Mapping[str, Arr
     freedom = numpy.maximum(freedom, 1.0)
     measured = past.use & (past.freedom > 0)
     rounds, nights = numpy.where(measured, past.n, 0.0), measured.sum(axis=0)
-    noise = Noise(*(numpy.ones(len(judged)) for _ in Noise._fields))
+    within, of_rounds, apart, of_nights = numpy.ones((4, len(judged)))
+    noise = Noise(within, of_rounds, apart, of_nights, told)
     for kind, of_kind in kinds.items():
         mine = of_kind & judged
         if not mine.any():
@@ -78,8 +89,4 @@ def noise_of(past: Past, tonight: Rounds, judged: Array, kinds: Mapping[str, Arr
         total = APART_NIGHTS + degrees.sum()
         noise.apart[mine] = (APART_NIGHTS * NIGHTS_APART[kind] ** 2 + max(0.0, float(beyond)) * noise.within[mine]) / total
         noise.apart_freedom[mine] = total
-        able = mine & told & (tonight.freedom > 0)
-        if able.any():
-            usual = (noise.within[able] * tonight.freedom[able]).sum()
-            noise.noisier[mine] = max(1.0, float(tonight.squares[able].sum() / usual))
     return noise

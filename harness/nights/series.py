@@ -1,7 +1,7 @@
 """The nights of a machine as they are stored: which rounds count, what the machine was like, and what has changed from night to night.
 
-A series is a cell of one machine in one environment, by one protocol and of one network. Where the environment of a frozen cell changes,
-its series ends and another begins; the newest releases follow each other in one, since it is told beside the frozen ones.
+A series is a cell of one machine in one environment, by one protocol, at one pace and of one network. Where the environment of a frozen
+cell changes, its series ends and another begins; the newest releases follow each other in one, since it is told beside the frozen ones.
 """
 
 import datetime
@@ -294,6 +294,7 @@ FEWEST = 2
 def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
     numbers = [run.id for run in runs]
     verdicts = store.verdicts()
+    paces = {run.id: run.plan.get("pace") for run in runs}  # of more laps the least is less
     logs: dict[int, dict[Cell, dict[int, list[float]]]] = {n: {} for n in numbers}
     digests: dict[int, dict[Cell, str]] = {n: {} for n in numbers}
     held: dict[int, dict[Cell, dict[str, Any]]] = {n: {} for n in numbers}
@@ -301,7 +302,7 @@ def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
     for run, cell, environment, definition, rounds in store.timed(numbers):
         if not rounds:
             continue
-        digests[run][cell] = f"{environment.get('digest')}/{definition}"
+        digests[run][cell] = f"{environment.get('digest')}/{definition}/{paces[run]}"
         held[run][cell] = environment
         own = logs[run].setdefault(cell, {})
         for number, record in rounds:

@@ -29,7 +29,7 @@ from harness.problems import BadRequest
 RECORDED = Path(__file__).with_name("recorded.csv")
 """Real rounds of 24 equal cells on a shared machine of 2 cores: seconds per step, a row a round, and of the probes beside them."""
 NEWEST = "@newest"
-BASE_ROUNDS = 5
+BASE_ROUNDS = 4
 """Of a night, before candidates are looked at again."""
 FRESH, OWN = 1000, 2000
 """Parts of a night: its fresh rounds, and what is its own."""
@@ -202,7 +202,7 @@ class Simulator:
         leaning = attribution.leaning([drawn.layout.cells[i] for i in drawn.layout.frozen])
         for night in range(self.nights):
             verdict = detector.tonight(drawn.night(night, self.rounds), drawn.more(night))
-            named = attribution.causes(verdict.findings, verdict.probes, drawn.layout, leaning, verdict.undecided)
+            named = attribution.causes(verdict.findings, verdict.looks, drawn.layout, leaning)
             _note(history, night, verdict, named)
         return history
 

@@ -83,8 +83,8 @@ class Verdict:
     unjudged: tuple[Line, ...] = ()
     """Lines that could not: too few rounds tonight, or too few nights before."""
     fresh_rounds: int = 0
-    probes: tuple[Look, ...] = ()
-    """How each probe was tonight, whether or not it is a finding."""
+    looks: tuple[Look, ...] = ()
+    """How every line that could be judged was tonight, by its fresh rounds where it has some, whether or not it is a finding."""
 
     def renumbered(self, of: Callable[[int], int]) -> Self:
         """The same with other numbers for its nights: stored, they are their runs."""
@@ -96,14 +96,14 @@ class Verdict:
             return Finding(look(one.look), one.state, of(one.confirmed))
 
         made: dict[str, Any] = {name: tuple(map(finding, getattr(self, name))) for name in ("findings", "recovered")}
-        made |= {name: tuple(map(look, getattr(self, name))) for name in ("undecided", "probes")}
+        made |= {name: tuple(map(look, getattr(self, name))) for name in ("undecided", "looks")}
         return replace(self, night=of(self.night), **made)
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
         """From its stored form. Raises KeyError or TypeError for anything else."""
         made: dict[str, Any] = {name: tuple(map(Finding.of, data[name])) for name in ("findings", "recovered")}
-        made |= {name: tuple(map(Look.of, data[name])) for name in ("undecided", "probes")}
+        made |= {name: tuple(map(Look.of, data[name])) for name in ("undecided", "looks")}
         made |= {name: tuple(map(Line.of, data[name])) for name in ("refuted", "unjudged")}
         return cls(**{**data, **made})
 

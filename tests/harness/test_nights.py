@@ -11,6 +11,9 @@ from harness.nights.detection import Detector
 from harness.nights.lines import Layout, Line
 from harness.nights.rounds import Rounds
 from harness.nights.simulation import Fault, Recorded, Simulator
+from harness.nights.verdict import Finding, Look
+from harness.statistics import Estimate
+from harness.turns import Pace
 
 TORCH = Cell("lstm-32", "torch", "default", "cpu", 2, 64)
 
@@ -131,6 +134,16 @@ def test_another_frozen_environment_begins_another_series(historian):
     assert judged.verdict.findings == ()
     unjudged = {line.name for line in judged.verdict.unjudged}
     assert {c.key for c in historian.cells if c.framework == "jax"} | {"jax"} == unjudged
+
+
+def test_another_pace_begins_another_series(historian):
+    """Of more laps the least is less: nobody has become faster."""
+    for _ in range(4):
+        historian.night()
+    historian.pace = Pace(laps=2)
+    judged = historian.night(dict.fromkeys(historian.cells, 1.3))
+    assert (judged.verdict.findings, night.exit_code(judged)) == ((), 0)
+    assert key(TORCH) in judged.verdict.unjudged
 
 
 def test_what_is_new_stands_beside_a_change(historian):
@@ -272,6 +285,41 @@ def test_simulated_nights_are_the_same_again_from_the_same_seed(simulator):
     one, other = (list(simulator.histories(fault, 2, seed=3, processes=n)) for n in (1, 2))
     assert [h.found for h in one] == [h.found for h in other]
     assert [h.verdicts for h in one] == [h.verdicts for h in other]
+
+
+FCN, MEMORY, PRODUCT = Line("workload", "fcn-5"), Line("probe", "memory"), Line("probe", "product")
+
+
+@pytest.mark.parametrize(
+    ("confirmed", "looked", "side"),
+    [
+        ({FCN: 0.15}, {MEMORY: (0.14, 0.1), PRODUCT: (0.01, 0.8)}, "memory"),
+        ({FCN: 0.15}, {MEMORY: (0.06, 0.1), PRODUCT: (0.01, 0.8)}, "workload"),
+        ({FCN: 0.15}, {MEMORY: (0.14, 0.5), PRODUCT: (0.01, 0.8)}, "workload"),
+        ({FCN: 0.15}, {MEMORY: (0.14, 0.1), PRODUCT: (0.12, 0.1)}, "workload"),
+        ({FCN: 0.15}, {MEMORY: (-0.14, 0.1)}, "workload"),
+        ({MEMORY: 0.15}, {FCN: (0.10, 0.1), PRODUCT: (0.01, 0.8)}, "memory"),
+        ({MEMORY: 0.15}, {FCN: (0.03, 0.1), PRODUCT: (0.01, 0.8)}, "probe"),
+        ({PRODUCT: 0.15}, {Line("machine", ""): (0.10, 0.1)}, "hardware"),
+        ({PRODUCT: 0.15}, {Line("machine", ""): (0.03, 0.1)}, "probe"),
+        ({Line("machine", ""): 0.15}, {PRODUCT: (0.15, 0.01)}, "hardware"),
+        ({Line("machine", ""): 0.15}, {MEMORY: (0.15, 0.01)}, "memory"),
+        ({Line("machine", ""): 0.15}, {}, "hardware"),
+    ],
+)
+def test_what_is_not_confirmed_tells_how_far_a_finding_reaches(confirmed, looked, side):
+    """Nearer to the finding's size than to none, the same way, and not likely to be chance."""
+
+    def look(line, shift, p):
+        return Look(line, "tonight", p, 1.0, Estimate(math.exp(shift), math.exp(shift - 0.02), math.exp(shift + 0.02)), 5, 8)
+
+    sure = {line: look(line, shift, 1e-6) for line, shift in confirmed.items()}
+    looks = [*sure.values(), *(look(line, shift, p) for line, (shift, p) in looked.items())]
+    cells = tuple(Cell(w, f, mini_batch=16) for w in ("fcn-5", "alexnet", "lstm-32") for f in ("torch", "jax", "mxnet"))
+    findings = [Finding(one, "new", 5) for one in sure.values()]
+    (cause,) = attribution.causes(findings, looks, Layout(cells), attribution.leaning(cells))
+    assert cause.side == side
+    assert cause.findings == tuple(findings)
 
 
 def test_leaning_on_memory_is_by_arithmetic():

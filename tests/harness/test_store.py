@@ -13,6 +13,8 @@ import sqlalchemy as sql
 
 from frameworks import Cell
 from harness import schema
+from harness.nights.lines import Line
+from harness.nights.verdict import Verdict
 from harness.records import PROTOCOL, Check, Conditions, Damaged, Limits, Proof, Result, Round, Turn
 from harness.schema import SCHEMA
 from harness.store import Store, StoreProblem
@@ -196,6 +198,17 @@ def test_a_store_of_schema_8_is_brought_up_too(tmp_path):
     assert [event.text for event in written.events("Test")] == ["new fan"]
     with sqlite3.connect(location) as connection:
         assert connection.execute("select value from info").fetchall() == [(str(SCHEMA),)]
+
+
+def test_what_schema_9_said_of_a_night_is_said_still(tmp_path):
+    """How its probes looked stands where how every line looked stands now."""
+    location = tmp_path / "old.sqlite"
+    with sqlite3.connect(location) as connection:
+        connection.executescript((Path(__file__).parent / "schema-9.sql").read_text())
+    (said,) = Store(str(location), "write").verdicts().values()
+    verdict = Verdict.of(said["verdict"])
+    assert (verdict.judged, verdict.fresh_rounds) == (12, 4)
+    assert [(look.line, look.shift.estimate) for look in verdict.looks] == [(Line("probe", "product"), 1.01)]
 
 
 def test_an_upgrade_that_ends_halfway_leaves_the_store_as_it_was(old_store, monkeypatch):
