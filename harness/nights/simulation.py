@@ -208,7 +208,7 @@ class Simulator:
 
 
 def _note(history: History, night: int, verdict: Verdict, named: Sequence[attribution.Cause]) -> None:
-    history.verdicts.append(verdict)
+    history.verdicts.append(replace(verdict, looks=()))  # which nobody asks for, of a thousand histories
     history.sides.append([cause.side for cause in named])
     new = [f for f in verdict.findings if f.state == "new"]
     at_work = night >= history.begins
