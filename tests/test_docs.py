@@ -82,7 +82,7 @@ def test_every_title_is_in_the_readme():
 def test_the_readme_shows_pictures_that_are_there():
     """Real ones, from real runs."""
     found = re.findall(r"!\[.*?\]\((.*?)\)", README)
-    names = ("ranking", "report", "nightly", "methods")
+    names = ("ranking", "report", "nightly", "alarms", "methods")
     assert found == [f"reports/examples/{name}.png" for name in names]
     assert min((ROOT / path).stat().st_size for path in found) > 5000
 

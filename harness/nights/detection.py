@@ -51,6 +51,8 @@ WEEK = 7
 FEWEST_FRESH, LOW_NARROW = 8, ("cell", "framework", "software", "probe")
 """Of these lines so many fresh rounds at least confirm: of four, which a neighbour hits, an eighth might be all. (A network's and the
 machine's rounds are those of many cells.)"""
+CLEAR = 1e-5
+"""Of what is as unlikely as this half as many will do."""
 FIRST_SHARE = 0.6
 """Of a night's time, for the first rounds; the rest looks again."""
 CHUNK, MOST_FRESH = 4, 20
@@ -249,8 +251,12 @@ class Detector:
             tested = (new.n >= FEWEST_ROUNDS) & [line not in self.open for line in self.lines]
             now = {look.line: look for look in self._looks(tonight, usual, tested)}
             rounds_of = {look.line: int(new.n[self.lines.index(look.line)]) for look in left}
-            enough = {line: n >= (FEWEST_FRESH if line.kind in LOW_NARROW else FEWEST_ROUNDS) for line, n in rounds_of.items()}
-            able = [look for look in left if enough[look.line] and self._confirms(look, now[look.line], tonight)]
+            able = [
+                look
+                for look in left
+                if rounds_of[look.line] >= _fewest_fresh(look.line, now[look.line].q <= CLEAR)
+                and self._confirms(look, now[look.line], tonight)
+            ]
             if not able:
                 break
             first = min(able, key=lambda look: (now[look.line].p, -abs(math.log(now[look.line].shift.estimate))))
@@ -259,7 +265,7 @@ class Detector:
         gone = [
             now[look.line]
             for look in left
-            if rounds_of[look.line] >= (FEWEST_FRESH // 2 if look.line.kind in LOW_NARROW else FEWEST_ROUNDS)
+            if rounds_of[look.line] >= _fewest_fresh(look.line, clear=True)
             and (now[look.line].p > SETTLED or now[look.line].slower != look.slower or rounds_of[look.line] >= MOST_FRESH)
         ]
         lines = {look.line for look in gone}
@@ -383,6 +389,13 @@ class Detector:
             else:
                 gone.append(finding)
         return replace(verdict, findings=(*kept, *verdict.findings), recovered=tuple(gone))
+
+
+def _fewest_fresh(line: Line, clear: bool) -> int:
+    """Fresh rounds that decide of a line."""
+    if line.kind not in LOW_NARROW:
+        return FEWEST_ROUNDS
+    return FEWEST_FRESH // 2 if clear else FEWEST_FRESH
 
 
 def _telling(line: Line, erratic: float | None) -> bool:
