@@ -8,7 +8,8 @@ import datetime
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -103,7 +104,8 @@ class Store:
             self.file = Path(str(url.database)).resolve()
             self._make_room(Path(str(url.database)), use == "create")
         self.use = use
-        self.guard(lambda: self._open(use))
+        with self.guarded():
+            self._open(use)
 
     def _make_room(self, path: Path, create: bool) -> None:
         """SQLite makes an empty file of any name that it is given: only where one is wanted."""
@@ -134,10 +136,11 @@ class Store:
                     f"{self.location} has schema {found}, this stepbench reads {schema.SCHEMA}: move it away, or name another with --store"
                 )
 
-    def guard(self, action: Any) -> Any:
-        """What an action gives; its errors as one line."""
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """What goes wrong within is said in one line."""
         try:
-            return action()
+            yield
         except sql.exc.DBAPIError as error:
             text = str(error.orig)
             if "not a database" in text:
@@ -154,273 +157,196 @@ class Store:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StoreProblem(f"{self.location} holds a record that cannot be read: {_line(repr(error))}") from None
 
-    def writing(self) -> Any:
-        """A transaction."""
+    @contextmanager
+    def reading(self) -> Iterator[sql.Connection]:
+        """A connection; what cannot be read within is said in one line."""
+        with self.guarded(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sql.Connection]:
+        """A transaction: what is done within is done whole, or not at all."""
         assert self.use != "read", "what is written may go into a copy"
-        return self.engine.begin()
+        with self.guarded(), self.engine.begin() as connection:
+            yield connection
 
     def begin(self, plan: dict[str, Any], host: dict[str, Any], protocol: int, cells: Sequence[Cell]) -> int:
         """A new run with all its cells unfinished; gives its number."""
-
-        def action() -> int:
-            with self.writing() as connection:
-                row = {"started_at": _now(), "protocol": protocol, "plan": plan, "host": host}
-                run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
-                for cell in cells:
-                    connection.execute(results.insert(), [{"run": run, **_columns(Result(cell))}])
-                return run
-
-        return int(self.guard(action))
+        with self.writing() as connection:
+            row = {"started_at": _now(), "protocol": protocol, "plan": plan, "host": host}
+            run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
+            for cell in cells:
+                connection.execute(results.insert(), [{"run": run, **_columns(Result(cell))}])
+            return run
 
     def save(self, run: int, changed: Sequence[Result]) -> None:
         """Stores results and those of their rounds that are not stored yet, in one transaction."""
-
-        def action() -> None:
-            with self.writing() as connection:
-                for result in changed:
-                    where = sql.and_(results.c.run == run, *(results.c[name] == value for name, value in result.cell._asdict().items()))
-                    connection.execute(results.update().where(where).values(**_columns(result)))
-                    key = connection.scalar(sql.select(results.c.id).where(where))
-                    own = sql.select(rounds.c.number, rounds.c.part).where(rounds.c.result == key)
-                    there = {tuple(row) for row in connection.execute(own)}
-                    new = [r for r in result.rounds if r.key not in there]
-                    if new:
-                        connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in new])
-
-        self.guard(action)
+        with self.writing() as connection:
+            for result in changed:
+                where = sql.and_(results.c.run == run, *(results.c[name] == value for name, value in result.cell._asdict().items()))
+                connection.execute(results.update().where(where).values(**_columns(result)))
+                key = connection.scalar(sql.select(results.c.id).where(where))
+                own = sql.select(rounds.c.number, rounds.c.part).where(rounds.c.result == key)
+                there = {tuple(row) for row in connection.execute(own)}
+                new = [r for r in result.rounds if r.key not in there]
+                if new:
+                    connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in new])
 
     def take(self, plan: dict[str, Any], host: dict[str, Any], protocol: int, at: str, found: Sequence[Result]) -> int:
         """A run that was measured elsewhere, at a time of its own, whole or not at all; gives its number."""
-
-        def action() -> int:
-            with self.writing() as connection:
-                row = {"started_at": at, "ended_at": at, "protocol": protocol, "plan": plan, "host": host}
-                run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
-                for result in found:
-                    key: int = connection.execute(results.insert().returning(results.c.id), [{"run": run, **_columns(result)}]).scalar_one()
-                    if result.rounds:
-                        connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in result.rounds])
-                return run
-
-        return int(self.guard(action))
+        with self.writing() as connection:
+            row = {"started_at": at, "ended_at": at, "protocol": protocol, "plan": plan, "host": host}
+            run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
+            for result in found:
+                key: int = connection.execute(results.insert().returning(results.c.id), [{"run": run, **_columns(result)}]).scalar_one()
+                if result.rounds:
+                    connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in result.rounds])
+            return run
 
     def end(self, run: int) -> None:
         """Marks a run as finished."""
-
-        def action() -> None:
-            with self.writing() as connection:
-                connection.execute(runs.update().where(runs.c.id == run).values(ended_at=_now()))
-
-        self.guard(action)
+        with self.writing() as connection:
+            connection.execute(runs.update().where(runs.c.id == run).values(ended_at=_now()))
 
     def run(self, number: int | None = None, unfinished: bool = False) -> Run:
         """A run by number, or the last one that is neither a cell of another one, measured again, nor imported; the last unfinished one
         that is no night."""
-
-        def action() -> Run | None:
-            query = sql.select(runs).order_by(runs.c.id.desc())
-            if number is not None:
-                query = query.where(runs.c.id == number)
-            if unfinished:
-                query = query.where(runs.c.ended_at.is_(None))
-            with self.engine.connect() as connection:
-                for row in connection.execute(query.execution_options(yield_per=1)).mappings():
-                    found = Run(**{**row, "plan": dict(row["plan"]), "host": dict(row["host"])})
-                    aside = found.plan.get("night") if unfinished else found.plan.get("again_of") is not None or found.plan.get("imported")
-                    if number is not None or not aside:
-                        return found
-            return None
-
-        found = self.guard(action)
-        if found is None:
-            wanted = f"run {number}" if number is not None else "unfinished run" if unfinished else "run"
-            raise StoreProblem(f"{self.location} holds no {wanted}")
-        return found  # type: ignore[no-any-return]  # guard cannot carry its action's type
+        query = sql.select(runs).order_by(runs.c.id.desc())
+        if number is not None:
+            query = query.where(runs.c.id == number)
+        if unfinished:
+            query = query.where(runs.c.ended_at.is_(None))
+        with self.reading() as connection:
+            for row in connection.execute(query.execution_options(yield_per=1)).mappings():
+                found = _run(row)
+                aside = found.plan.get("night") if unfinished else found.plan.get("again_of") is not None or found.plan.get("imported")
+                if number is not None or not aside:
+                    return found
+        wanted = f"run {number}" if number is not None else "unfinished run" if unfinished else "run"
+        raise StoreProblem(f"{self.location} holds no {wanted}")
 
     def runs(self) -> list[Run]:
         """All of them, in the order in which they were begun."""
-
-        def action() -> list[Run]:
-            with self.engine.connect() as connection:
-                rows = connection.execute(sql.select(runs).order_by(runs.c.id)).mappings().all()
-            return [Run(**{**row, "plan": dict(row["plan"]), "host": dict(row["host"])}) for row in rows]
-
-        return list(self.guard(action))
+        with self.reading() as connection:
+            return [_run(row) for row in connection.execute(sql.select(runs).order_by(runs.c.id)).mappings()]
 
     def timed(self, chosen: Sequence[int]) -> list[Timed]:
         """Every cell of some runs that is equal work, with its rounds in their order; their turns are not read."""
-
-        def action() -> list[Timed]:
-            wanted = sql.and_(results.c.run.in_(list(chosen)), results.c.status != "unequal")
-            columns = (
-                results.c.id,
-                results.c.run,
-                *(results.c[name] for name in Cell._fields),
-                results.c.environment,
-                results.c.definition,
-            )
-            own = sql.select(rounds.c.result, rounds.c.number, rounds.c.record).join(results).where(wanted).order_by(rounds.c.number)
-            with self.engine.connect() as connection:
-                cells = zip(*_columns_of(connection, sql.select(*columns).where(wanted).order_by(results.c.id)).values(), strict=True)
-                found = {key: Timed(run, Cell(*axes), environment, of, []) for key, run, *axes, environment, of in cells}
-                for key, number, record in zip(*_columns_of(connection, own).values(), strict=True):
-                    found[key].rounds.append((number, record))
-            return list(found.values())
-
-        return list(self.guard(action))
+        wanted = sql.and_(results.c.run.in_(list(chosen)), results.c.status != "unequal")
+        columns = (
+            results.c.id,
+            results.c.run,
+            *(results.c[name] for name in Cell._fields),
+            results.c.environment,
+            results.c.definition,
+        )
+        own = sql.select(rounds.c.result, rounds.c.number, rounds.c.record).join(results).where(wanted).order_by(rounds.c.number)
+        with self.reading() as connection:
+            cells = zip(*_columns_of(connection, sql.select(*columns).where(wanted).order_by(results.c.id)).values(), strict=True)
+            found = {key: Timed(run, Cell(*axes), environment, of, []) for key, run, *axes, environment, of in cells}
+            for key, number, record in zip(*_columns_of(connection, own).values(), strict=True):
+                found[key].rounds.append((number, record))
+        return list(found.values())
 
     def save_probes(self, run: int, number: int, seconds: dict[str, float]) -> None:
         """One reading of the probes, in a round of a run."""
-
-        def action() -> None:
-            with self.writing() as connection:
-                connection.execute(probes.insert(), [{"run": run, "number": number, "seconds": seconds}])
-
-        self.guard(action)
+        with self.writing() as connection:
+            connection.execute(probes.insert(), [{"run": run, "number": number, "seconds": seconds}])
 
     def probes(self, chosen: Sequence[int]) -> list[tuple[int, int, dict[str, float]]]:
         """Every reading in some runs: run, round, seconds by probe."""
-
-        def action() -> list[Any]:
-            query = sql.select(probes.c.run, probes.c.number, probes.c.seconds).where(probes.c.run.in_(list(chosen))).order_by(probes.c.id)
-            with self.engine.connect() as connection:
-                return [tuple(row) for row in connection.execute(query)]
-
-        return list(self.guard(action))
+        query = sql.select(probes.c.run, probes.c.number, probes.c.seconds).where(probes.c.run.in_(list(chosen))).order_by(probes.c.id)
+        with self.reading() as connection:
+            return [tuple(row) for row in connection.execute(query)]
 
     def save_night(self, run: int, verdict: dict[str, Any]) -> None:
         """What was said of a night; what was said before is replaced."""
-
-        def action() -> None:
-            with self.writing() as connection:
-                connection.execute(nights.delete().where(nights.c.run == run))
-                connection.execute(nights.insert(), [{"run": run, "judged_at": _now(), "verdict": verdict}])
-                connection.execute(runs.update().where(runs.c.id == run).values(ended_at=_now()))
-
-        self.guard(action)
+        with self.writing() as connection:
+            connection.execute(nights.delete().where(nights.c.run == run))
+            connection.execute(nights.insert(), [{"run": run, "judged_at": _now(), "verdict": verdict}])
+            connection.execute(runs.update().where(runs.c.id == run).values(ended_at=_now()))
 
     def verdicts(self) -> dict[int, dict[str, Any]]:
         """What was said of each night, by its run."""
-
-        def action() -> dict[int, dict[str, Any]]:
-            with self.engine.connect() as connection:
-                return {row.run: row.verdict for row in connection.execute(sql.select(nights).order_by(nights.c.run))}
-
-        return dict(self.guard(action))
+        with self.reading() as connection:
+            return {row.run: row.verdict for row in connection.execute(sql.select(nights).order_by(nights.c.run))}
 
     def add_event(self, machine: str, kind: str, text: str, who: str, at: str | None = None, detail: dict[str, Any] | None = None) -> None:
         """Something that has happened to a machine, or has been decided."""
-
-        def action() -> None:
-            with self.writing() as connection:
-                row = {"at": at or _now(), "machine": machine, "kind": kind, "text": text, "who": who, "detail": detail or {}}
-                connection.execute(events.insert(), [row])
-
-        self.guard(action)
+        with self.writing() as connection:
+            row = {"at": at or _now(), "machine": machine, "kind": kind, "text": text, "who": who, "detail": detail or {}}
+            connection.execute(events.insert(), [row])
 
     def events(self, machine: str) -> list[Event]:
         """All that is known of a machine, in the order of their times."""
-
-        def action() -> list[Event]:
-            query = sql.select(events).where(events.c.machine == machine).order_by(events.c.at, events.c.id)
-            with self.engine.connect() as connection:
-                return [Event(r.at, r.kind, r.text, r.who, r.detail) for r in connection.execute(query)]
-
-        return list(self.guard(action))
+        query = sql.select(events).where(events.c.machine == machine).order_by(events.c.at, events.c.id)
+        with self.reading() as connection:
+            return [Event(r.at, r.kind, r.text, r.who, r.detail) for r in connection.execute(query)]
 
     def begin_calibration(self, machine: str, protocol: int) -> int:
         """A new calibration of a machine, with nothing recorded yet; gives its number."""
-
-        def action() -> int:
-            with self.writing() as connection:
-                row = {"made_at": _now(), "machine": machine, "protocol": protocol, "recordings": []}
-                return int(connection.execute(calibrations.insert().returning(calibrations.c.id), [row]).scalar_one())
-
-        return int(self.guard(action))
+        with self.writing() as connection:
+            row = {"made_at": _now(), "machine": machine, "protocol": protocol, "recordings": []}
+            return int(connection.execute(calibrations.insert().returning(calibrations.c.id), [row]).scalar_one())
 
     def save_calibration(self, number: int, **columns: Any) -> None:
         """Stores what has been recorded so far (`recordings`), or what was found (`rates`)."""
-
-        def action() -> None:
-            with self.writing() as connection:
-                connection.execute(calibrations.update().where(calibrations.c.id == number).values(**columns))
-
-        self.guard(action)
+        with self.writing() as connection:
+            connection.execute(calibrations.update().where(calibrations.c.id == number).values(**columns))
 
     def calibration(self, machine: str, protocol: int, with_rates: bool = False) -> dict[str, Any] | None:
         """The last calibration of a machine, by this protocol, that recorded two rounds of each cell at least, or found rates. None:
         there is none."""
-
-        def action() -> dict[str, Any] | None:
-            query = sql.select(calibrations).where(calibrations.c.machine == machine, calibrations.c.protocol == protocol)
-            with self.engine.connect() as connection:
-                found = [dict(row) for row in connection.execute(query.order_by(calibrations.c.id.desc())).mappings()]
+        query = sql.select(calibrations).where(calibrations.c.machine == machine, calibrations.c.protocol == protocol)
+        with self.reading() as connection:
+            found = [dict(row) for row in connection.execute(query.order_by(calibrations.c.id.desc())).mappings()]
             return next((row for row in found if _recorded(row["recordings"]) and (row["rates"] or not with_rates)), None)
-
-        return self.guard(action)  # type: ignore[no-any-return]  # guard cannot carry its action's type
 
     def save_published(self, name: str, source: str, figures: list[dict[str, Any]]) -> None:
         """Figures that others have published, under a name; those that it had before are replaced."""
-
-        def action() -> None:
-            with self.writing() as connection:
-                connection.execute(published.delete().where(published.c.name == name))
-                row = {"name": name, "imported_at": _now(), "source": source, "figures": figures}
-                connection.execute(published.insert(), [row])
-
-        self.guard(action)
+        with self.writing() as connection:
+            connection.execute(published.delete().where(published.c.name == name))
+            row = {"name": name, "imported_at": _now(), "source": source, "figures": figures}
+            connection.execute(published.insert(), [row])
 
     def published_names(self) -> list[str]:
         """Of all that was imported."""
-
-        def action() -> list[str]:
-            with self.engine.connect() as connection:
-                return list(connection.scalars(sql.select(published.c.name)))
-
-        return list(self.guard(action))
+        with self.reading() as connection:
+            return list(connection.scalars(sql.select(published.c.name)))
 
     def published(self, name: str) -> dict[str, Any]:
         """What was imported under a name."""
-
-        def action() -> dict[str, Any] | None:
-            with self.engine.connect() as connection:
-                row = connection.execute(sql.select(published).where(published.c.name == name)).mappings().first()
-                return dict(row) if row else None
-
-        found = self.guard(action)
-        if found is None:
+        with self.reading() as connection:
+            row = connection.execute(sql.select(published).where(published.c.name == name)).mappings().first()
+        if row is None:
             names = self.published_names()
             others = f"it has {', '.join(names)}" if names else "`stepbench import FILE.csv` reads some"
             raise StoreProblem(f"{self.location} holds no published figures called {name!r}: {others}")
-        return dict(found)
+        return dict(row)
 
     def _turns(self, run: int) -> Callable[[int], str]:
         """Gives the turns of a run's rounds by their ids; all are read when the first is asked for."""
 
         @cache
         def texts() -> dict[int, str]:
-            def action() -> dict[int, str]:
-                query = sql.select(rounds.c.id, rounds.c.turns).join(results).where(results.c.run == run)
-                with self.engine.connect() as connection:
-                    return dict(connection.execute(query).all())
-
-            return dict(self.guard(action))
+            query = sql.select(rounds.c.id, rounds.c.turns).join(results).where(results.c.run == run)
+            with self.reading() as connection:
+                return dict(connection.execute(query).all())
 
         return lambda key: texts()[key]
 
     def results(self, run: int) -> list[Result]:
         """All cells of a run, in the order of its plan, with their rounds."""
-
-        def action() -> list[Result]:
-            with self.engine.connect() as connection:
-                if connection.dialect.name == "sqlite":
-                    connection.exec_driver_sql("BEGIN")  # of itself it begins with the first write: cells and rounds are of one moment
-                else:
-                    connection.execution_options(isolation_level="REPEATABLE READ")
-                cells = _columns_of(connection, sql.select(results).where(results.c.run == run).order_by(results.c.id))
-                own = rounds.c.id, rounds.c.result, rounds.c.record
-                joined = sql.select(*own).join(results).where(results.c.run == run).order_by(rounds.c.number, rounds.c.part)
-                found = _columns_of(connection, joined)
+        with self.reading() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")  # of itself it begins with the first write: cells and rounds are of one moment
+            else:
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            cells = _columns_of(connection, sql.select(results).where(results.c.run == run).order_by(results.c.id))
+            own = rounds.c.id, rounds.c.result, rounds.c.record
+            joined = sql.select(*own).join(results).where(results.c.run == run).order_by(rounds.c.number, rounds.c.part)
+            found = _columns_of(connection, joined)
+        with self.guarded():
             turns = self._turns(run)
             by_result: dict[int, list[Round]] = {}
             for key, owner, record in zip(*found.values(), strict=True):
@@ -428,7 +354,9 @@ class Store:
             rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
             return [_result(row, tuple(by_result.get(row["id"], ()))) for row in rows]
 
-        return list(self.guard(action))
+
+def _run(row: Any) -> Run:
+    return Run(**{**row, "plan": dict(row["plan"]), "host": dict(row["host"])})
 
 
 def _in_memory(connection: sql.Connection) -> sql.Engine:

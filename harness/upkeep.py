@@ -15,69 +15,56 @@ from harness.store import Store, StoreProblem
 def pruned(store: Store, before: str, dry: bool = True) -> tuple[int, int]:
     """Rounds of runs begun before a time whose steps are dropped, and bytes of these; unless it is a dry run they are gone then. What
     tables, comparisons and series are made of stays: each round's number, and how the machine was found to be."""
-
-    def action() -> tuple[int, int]:
-        old = sql.select(results.c.id).join(runs, results.c.run == runs.c.id).where(runs.c.started_at < before)
-        those = rounds.c.result.in_(old) & (rounds.c.turns != "[]")
-        with store.engine.connect() as connection:
-            count, size = connection.execute(
-                sql.select(sql.func.count(), sql.func.coalesce(sql.func.sum(sql.func.length(rounds.c.turns)), 0)).where(those)
-            ).one()
-        if not dry and count:
-            with store.writing() as connection:
-                connection.execute(rounds.update().where(those).values(turns="[]"))
-            if store.engine.dialect.name == "sqlite":
-                with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                    connection.exec_driver_sql("VACUUM")  # the file becomes smaller only by this
-        return int(count), int(size)
-
-    found: tuple[int, int] = store.guard(action)
-    return found
+    old = sql.select(results.c.id).join(runs, results.c.run == runs.c.id).where(runs.c.started_at < before)
+    those = rounds.c.result.in_(old) & (rounds.c.turns != "[]")
+    with store.reading() as connection:
+        count, size = connection.execute(
+            sql.select(sql.func.count(), sql.func.coalesce(sql.func.sum(sql.func.length(rounds.c.turns)), 0)).where(those)
+        ).one()
+    if not dry and count:
+        with store.writing() as connection:
+            connection.execute(rounds.update().where(those).values(turns="[]"))
+        if store.engine.dialect.name == "sqlite":
+            with store.reading() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                connection.exec_driver_sql("VACUUM")  # the file becomes smaller only by this
+    return int(count), int(size)
 
 
 def backup(store: Store, file: Path) -> None:
     """A copy of an SQLite store as it is at one moment, whoever writes to it meanwhile; whole or not at all."""
     if store.file is None:
         raise StoreProblem(f"{store.location} is no file: back it up with its database's own tools")
-
-    def action() -> None:
-        half_made = file.with_name(file.name + ".making")
+    half_made = file.with_name(file.name + ".making")
+    half_made.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(str(store.file))) as source, closing(sqlite3.connect(half_made)) as copy:
+            source.backup(copy, pages=1000, sleep=0.01)
+        half_made.replace(file)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreProblem(f"{file} cannot be written: {error}") from None
+    finally:
         half_made.unlink(missing_ok=True)
-        try:
-            with closing(sqlite3.connect(str(store.file))) as source, closing(sqlite3.connect(half_made)) as copy:
-                source.backup(copy, pages=1000, sleep=0.01)
-            half_made.replace(file)
-        except sqlite3.Error as error:
-            raise StoreProblem(f"{file} cannot be written: {error}") from None
-        finally:
-            half_made.unlink(missing_ok=True)
-
-    store.guard(action)
 
 
 def merge(store: Store, other: Store) -> tuple[int, int]:
     """Takes over another store's runs, with all that belongs to them, events and published figures; gives how many, and how many were
     here already. All in one transaction; the other one is only read."""
-
-    def action() -> tuple[int, int]:
-        with other.engine.connect() as source, store.writing() as target:
-            mine = {_identity(row) for row in target.execute(sql.select(runs)).mappings()}
-            theirs = source.execute(sql.select(runs).order_by(runs.c.id)).mappings().all()
-            new = [row for row in theirs if _identity(row) not in mine]
-            places = {row["id"]: _copied(source, target, row) for row in new}
-            here = {tuple(row)[1:6] for row in target.execute(sql.select(events))}
-            for row in source.execute(sql.select(events)).mappings():
-                detail = _moved(row["detail"], places)
-                if tuple(row.values())[1:6] not in here and detail is not None:
-                    target.execute(events.insert(), [{**_without_id(row), "detail": detail}])
-            names = set(target.scalars(sql.select(published.c.name)))
-            for row in source.execute(sql.select(published)).mappings():
-                if row["name"] not in names:
-                    target.execute(published.insert(), [_without_id(row)])
-            return len(new), len(theirs) - len(new)
-
-    found: tuple[int, int] = store.guard(action)
-    return found
+    with other.reading() as source, store.writing() as target:
+        mine = {_identity(row) for row in target.execute(sql.select(runs)).mappings()}
+        theirs = source.execute(sql.select(runs).order_by(runs.c.id)).mappings().all()
+        new = [row for row in theirs if _identity(row) not in mine]
+        places = {row["id"]: _copied(source, target, row) for row in new}
+        here = {tuple(row)[1:6] for row in target.execute(sql.select(events))}
+        for row in source.execute(sql.select(events)).mappings():
+            detail = _moved(row["detail"], places)
+            if tuple(row.values())[1:6] not in here and detail is not None:
+                target.execute(events.insert(), [{**_without_id(row), "detail": detail}])
+        names = set(target.scalars(sql.select(published.c.name)))
+        for row in source.execute(sql.select(published)).mappings():
+            if row["name"] not in names:
+                target.execute(published.insert(), [_without_id(row)])
+        return len(new), len(theirs) - len(new)
 
 
 def _identity(row: Any) -> str:
