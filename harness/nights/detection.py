@@ -15,40 +15,32 @@ pass. A night's slip is not confirmed, and its fresh rounds are what is remember
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy
-from scipy.special import fdtrc, stdtr
+from scipy.special import fdtrc
 
 from harness.nights.lines import Array, Layout, Line
-from harness.nights.noise import Noise, Past, noise_of
+from harness.nights.looks import FEWEST_NIGHTS, Usual
+from harness.nights.noise import Past, noise_of
 from harness.nights.rounds import LOW, Rounds, spread_of
-from harness.nights.verdict import Finding, Look, Path, Verdict
-from harness.statistics import CONFIDENCE, Contrast, quantile
-
-SHARES: dict[Path, float] = {"tonight": 0.45, "nights": 0.45, "drift": 0.1}
-"""Of the false alarms that are allowed, for each look."""
+from harness.nights.verdict import Finding, Look, Verdict
+from harness.statistics import CONFIDENCE, quantile
 
 ALARMS = 0.05
 """Chance of a finding in a night in which nothing has changed, all lines together; since fresh rounds must be many, too, it is a
-third of that (README: simulated nights)."""
+fifth of that (README: simulated nights)."""
 CANDIDATE = 0.2
 """A look that is as unlikely as this, for one line, is worth fresh rounds."""
 SETTLED = 0.3
 """A candidate whose fresh rounds are as likely as this is none."""
 MARGIN = 0.025
 """Nothing is said of smaller changes: nobody would act on them."""
-FEWEST_NIGHTS = 2
-"""In a baseline: how much nights differ is told by no single one."""
 FEWEST_ROUNDS = 2
 """Of a line in a night, that stand."""
-WINDOWS = (2, 3, 5, 9)
-"""So many last nights are held against those before."""
-WEEK = 7
-FEWEST_FRESH, LOW_NARROW = 8, ("cell", "framework", "software", "probe")
+FEWEST_FRESH, NARROW = 8, ("cell", "framework", "software", "probe")
 """Of these lines so many fresh rounds at least confirm: of four, which a neighbour hits, an eighth might be all. (A network's and the
 machine's rounds are those of many cells.)"""
 CLEAR = 1e-5
@@ -61,26 +53,6 @@ CHUNK, MOST_FRESH = 4, 20
 ERRATIC, ERRATIC_P = 2.0, 1e-3
 """A night in which what all cells of a group have in common varies so many times as much from round to round as usual (a standard
 deviation), and by chance hardly ever does, tells nothing of the machine: it has neighbours."""
-
-
-class _Looked(NamedTuple):
-    """One look at all lines."""
-
-    path: Path
-    p: Array
-    shift: Array
-    error: Array
-    freedom: Array
-    since: Array
-    """The first night of the change, if it is one."""
-
-
-class _Usual(NamedTuple):
-    """What every look of a night needs."""
-
-    judged: Array
-    """Lines that can be."""
-    noise: Noise
 
 
 class Track(NamedTuple):
@@ -120,8 +92,6 @@ class Detector:
     """All nights so far of one machine, and what is to be said of the next. Rounds are logarithms less an anchor, as in `series`."""
 
     layout: Layout
-    alarms: float = ALARMS
-    margin: float = MARGIN
     nights: list[Night] = field(default_factory=list)
     open: dict[Line, Finding] = field(default_factory=dict)
     starts: dict[Line, int] = field(default_factory=dict)
@@ -149,8 +119,9 @@ class Detector:
         certain = self._certain(same)
         base = self._rounds(values, certain)
         judged = self._can_judge(base) & ~certain
-        usual = _Usual(judged, noise_of(self._past(), base, judged, self.kinds, self.beside))
-        looks = self._looks(base, usual, judged)
+        noise = noise_of(self._past(), base, judged, self.kinds, self.beside)
+        usual = Usual(self.lines, list(self.kinds.values()), self._past(), judged, noise)
+        looks = usual.looks(base, judged)
         waiting = [look for look in looks if look.p <= CANDIDATE and look.line not in self.open and _telling(look.line, erratic)]
         confirmed: list[Look] = []
         refuted: list[Look] = []
@@ -174,7 +145,7 @@ class Detector:
             judged=int(judged.sum()),
             unjudged=tuple(line for line, known in zip(self.lines, judged | certain, strict=True) if not known),
             fresh_rounds=len(fresh),
-            looks=tuple(self._looks(self._measured({*self.open, *(look.line for look in confirmed)}, rounds, fresh)[1], usual, judged)),
+            looks=tuple(usual.looks(self._measured({*self.open, *(look.line for look in confirmed)}, rounds, fresh)[1], judged)),
         )
         verdict = self._with_open(verdict, base)
         self._remember(base, self._rounds(self.layout.values(fresh, changed), certain) if len(fresh) else None, verdict, spread)
@@ -237,7 +208,7 @@ class Detector:
         self.known = None
 
     def _confirm(
-        self, waiting: Sequence[Look], before: Sequence[Look], rounds: Array, fresh: Array, usual: _Usual
+        self, waiting: Sequence[Look], before: Sequence[Look], rounds: Array, fresh: Array, usual: Usual
     ) -> tuple[list[Look], list[Look], list[Look]]:
         """Of candidates, with the fresh rounds so far in tonight's place: who still waits, who is confirmed, who is refuted.
 
@@ -249,7 +220,7 @@ class Detector:
         while True:
             new, tonight = self._measured({*self.open, *(look.line for look in (*before, *confirmed))}, rounds, fresh)
             tested = (new.n >= FEWEST_ROUNDS) & [line not in self.open for line in self.lines]
-            now = {look.line: look for look in self._looks(tonight, usual, tested)}
+            now = {look.line: look for look in usual.looks(tonight, tested)}
             rounds_of = {look.line: int(new.n[self.lines.index(look.line)]) for look in left}
             able = [
                 look
@@ -280,12 +251,12 @@ class Detector:
     def _confirms(self, before: Look, now: Look, rounds: Rounds) -> bool:
         """Whether fresh rounds confirm a candidate: unlikely enough, the same way, large enough, nearer to what made it one than to no
         change (else it came and went), and tonight's own rounds agree."""
-        if now.q > self.alarms or now.slower != before.slower:
+        if now.q > ALARMS or now.slower != before.slower:
             return False
         size = abs(math.log(now.shift.estimate))
         own = float(rounds.mean[self.lines.index(now.line)]) - self._level(now.line, now.since)
         agrees = math.copysign(1, own) == math.copysign(1, math.log(now.shift.estimate)) and abs(own) >= size / 2
-        return size >= max(math.log1p(self.margin), abs(math.log(before.shift.estimate)) / 2) and agrees
+        return size >= max(math.log1p(MARGIN), abs(math.log(before.shift.estimate)) / 2) and agrees
 
     def _level(self, line: Line, until: int) -> float:
         """The mean of a line's baseline before a night."""
@@ -312,57 +283,6 @@ class Detector:
             return numpy.zeros(len(self.lines), bool)
         enough: Array = self._past().use.sum(axis=0) >= FEWEST_NIGHTS
         return enough & (base.n >= FEWEST_ROUNDS)
-
-    def _looks(self, tonight: Rounds, usual: _Usual, tested: Array) -> list[Look]:
-        """Of every line that can be judged, with these rounds as tonight's; which of them are `tested`, and not only looked at."""
-        judged, noise = usual
-        if not judged.any():
-            return []
-        past = self._past()
-        use, weights, values = past.use, numpy.where(past.use, past.n, 0.0), numpy.where(past.use, past.mean, 0.0)
-        noisier = noise.noisier(tonight, judged, self.kinds.values())
-        here, tonight_rounds, now = len(use), tonight.n / noisier, numpy.nan_to_num(tonight.mean)
-        looks: list[_Looked] = []
-
-        def look(path: Path, since: int | Array, recent: slice, baseline: Array, fewest: int = FEWEST_NIGHTS) -> None:
-            """Tonight and recent nights together against those of the baseline."""
-            rounds, nights = (weights * baseline).sum(axis=0), (use & baseline).sum(axis=0)
-            last_rounds, last_nights = weights[recent].sum(axis=0) + tonight_rounds, use[recent].sum(axis=0) + 1.0
-            with numpy.errstate(divide="ignore", invalid="ignore"):
-                last = ((weights * values)[recent].sum(axis=0) + tonight_rounds * now) / last_rounds
-                shift = last - (weights * values * baseline).sum(axis=0) / rounds
-                of_rounds, of_nights = noise.within * (1 / last_rounds + 1 / rounds), noise.apart * (1 / last_nights + 1 / nights)
-                error = numpy.sqrt(of_rounds + of_nights)
-                freedom = (of_rounds + of_nights) ** 2 / (of_rounds**2 / noise.freedom + of_nights**2 / noise.apart_freedom)
-                p = 2 * stdtr(freedom, -abs(shift) / error)
-            able = judged & (nights >= fewest) & (tonight.n > 0)
-            looks.append(_Looked(path, numpy.where(able, p, 1.0), shift, error, freedom, numpy.broadcast_to(since, judged.shape)))
-
-        order = numpy.arange(here)[:, None]
-        look("tonight", here, slice(here, here), order < here)
-        for first in (here - (width - 1) for width in WINDOWS if here - (width - 1) >= FEWEST_NIGHTS):
-            look("nights", first, slice(first, here), order < first)
-        counted = numpy.cumsum(use, axis=0)
-        if here >= 2 * WEEK:
-            apart = counted[here - WEEK] >= WEEK  # else the last week would be held against itself
-            look("drift", (counted < WEEK).sum(axis=0) + 1, slice(here - WEEK + 1, here), (counted <= WEEK) & apart, WEEK)
-        return self._least(looks, judged, tested, tonight)
-
-    def _least(self, looks: "Sequence[_Looked]", judged: Array, tested: Array, tonight: Rounds) -> list[Look]:
-        """Each line's least likely look, with what trying them all and judging all lines costs."""
-        tried = Counter(look.path for look in looks)
-        costs = numpy.array([tried[look.path] / SHARES[look.path] for look in looks])
-        corrected = numpy.minimum(1.0, numpy.array([look.p for look in looks]) * costs[:, None])
-        best = corrected.argmin(axis=0)
-        p = corrected[best, numpy.arange(corrected.shape[1])]
-        q = _adjusted(numpy.where(tested, p, 1.0), judged)
-        found = []
-        for i in numpy.flatnonzero(judged):
-            look = looks[best[i]]
-            contrast = Contrast(float(look.shift[i]), float(look.error[i]), float(look.freedom[i]), int(tonight.n[i]))
-            shown, path, since = contrast.interval(CONFIDENCE), look.path, int(look.since[i])
-            found.append(Look(self.lines[i], path, float(p[i]), float(q[i]), shown, since, int(tonight.n[i])))
-        return found
 
     def _erratic(self, spread: tuple[float, float]) -> float | None:
         """By how much rounds vary more than usual, where it is so much that the night tells nothing of the machine."""
@@ -393,7 +313,7 @@ class Detector:
 
 def _fewest_fresh(line: Line, clear: bool) -> int:
     """Fresh rounds that decide of a line."""
-    if line.kind not in LOW_NARROW:
+    if line.kind not in NARROW:
         return FEWEST_ROUNDS
     return FEWEST_FRESH // 2 if clear else FEWEST_FRESH
 
@@ -401,13 +321,3 @@ def _fewest_fresh(line: Line, clear: bool) -> int:
 def _telling(line: Line, erratic: float | None) -> bool:
     """In an erratic night only what is told apart from others in the same turns."""
     return erratic is None or line.kind in ("framework", "cell", "software")
-
-
-def _adjusted(p: Array, judged: Array) -> Array:
-    """Benjamini and Hochberg's q of each line among those that are judged."""
-    q = numpy.ones(len(p))
-    own = numpy.flatnonzero(judged)
-    order = own[numpy.argsort(p[own], kind="stable")]
-    ranked = p[order] * len(order) / numpy.arange(1, len(order) + 1)
-    q[order] = numpy.minimum(1.0, numpy.minimum.accumulate(ranked[::-1])[::-1])
-    return q

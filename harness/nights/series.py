@@ -16,13 +16,15 @@ import numpy
 from frameworks import Cell
 from harness import host
 from harness.environments import NEWEST
-from harness.nights.detection import WEEK, Detector
+from harness.nights.detection import Detector
 from harness.nights.lines import Array, Layout, Line
+from harness.nights.looks import WEEK
 from harness.nights.verdict import Verdict, plain
 from harness.probes import PROBES
 from harness.problems import Problem
 from harness.records import PROTOCOL, Damaged
 from harness.store import Event, Run, Store
+from harness.turns import Pace
 
 IGNORED = ("boot",)
 """Surroundings that are no news in themselves, and are told in other words."""
@@ -294,7 +296,7 @@ FEWEST = 2
 def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
     numbers = [run.id for run in runs]
     verdicts = store.verdicts()
-    paces = {run.id: run.plan.get("pace") for run in runs}  # of more laps the least is less
+    paces = {run.id: Pace(**run.plan["pace"]) for run in runs}  # of more laps the least is less
     logs: dict[int, dict[Cell, dict[int, list[float]]]] = {n: {} for n in numbers}
     digests: dict[int, dict[Cell, str]] = {n: {} for n in numbers}
     held: dict[int, dict[Cell, dict[str, Any]]] = {n: {} for n in numbers}

@@ -19,7 +19,7 @@ import numpy
 from frameworks import Cell
 from harness.calibration import Rate
 from harness.nights import attribution
-from harness.nights.detection import ALARMS, CHUNK, FEWEST_ROUNDS, FIRST_SHARE, Detector
+from harness.nights.detection import CHUNK, FEWEST_ROUNDS, FIRST_SHARE, Detector
 from harness.nights.lines import Array, Layout, Line
 from harness.nights.series import Nights
 from harness.nights.verdict import Verdict
@@ -195,9 +195,9 @@ class Simulator:
         """One history, judged."""
         return self.judged(self.drawn(fault, rng))
 
-    def judged(self, drawn: "Drawn", alarms: float = ALARMS) -> History:
+    def judged(self, drawn: "Drawn") -> History:
         """The same of one that was drawn before."""
-        fault, detector = drawn.fault, Detector(drawn.layout, alarms)
+        fault, detector = drawn.fault, Detector(drawn.layout)
         history = History(fault, drawn.begins, drawn.hit)
         leaning = attribution.leaning([drawn.layout.cells[i] for i in drawn.layout.frozen])
         for night in range(self.nights):
