@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -180,7 +180,7 @@ def ours(simulator: Simulator, fault: Fault, number: int) -> tuple[int, float]:
     """Nights with a false alarm, and after how many the change was found."""
     history = drawn(simulator, fault, number)
     nights = simulator.nights if fault == NOTHING else history.begins + FOLLOWED
-    found = Simulator(simulator.recorded, nights, simulator.rounds).judged(history)
+    found = replace(simulator, nights=nights).judged(history)
     return found.false_alarms, math.inf if found.found is None else found.found
 
 

@@ -1,21 +1,12 @@
 """What stepbench and other methods find, and how often they cry wolf, on rounds recorded on a shared machine: ratios of one recording."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
-
-FILE = Path(__file__).with_name("methods.py")
 
 
 @pytest.fixture(scope="module")
-def methods():
+def methods(script):
     """A plain script, which users run on recordings of their own."""
-    spec = importlib.util.spec_from_file_location("methods", FILE)
-    module = sys.modules["methods"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("methods")
 
 
 def test_the_fastest_turn_tells_equal_processes_apart_least(methods):

@@ -1,24 +1,15 @@
 """What stepbench and other tools find in the same nights, and how often they cry wolf: ratios of one drawing."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy
 import pytest
 
 from harness.nights.simulation import Recorded, Simulator
 
-FILE = Path(__file__).with_name("nights.py")
-
 
 @pytest.fixture(scope="module")
-def nights():
+def nights(script):
     """A plain script, which asks asv and Otava, too, where they are installed."""
-    spec = importlib.util.spec_from_file_location("nights", FILE)
-    module = sys.modules["nights"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script("nights")
 
 
 def test_more_is_found_at_equal_false_alarms_than_by_any_other_method(benchmark, nights):
