@@ -112,8 +112,9 @@ class Historian:
         self.at = datetime.datetime(2026, 11, 1, 2, 0, tzinfo=datetime.UTC)
         self.facts, self.packages, self.digests, self.pace = dict(FACTS), {}, {}, PACE
 
-    def night(self, slower=None, rounds=5, fresh=None, judged=True, same=(), disturbed="", spread=None, hours=24):
-        """One night: `slower` has the times as long by cell or probe, `fresh` those of its fresh rounds, if they differ."""
+    def night(self, slower=None, rounds=5, fresh=None, judged=True, same=(), disturbed="", spread=None, hours=24, time=True):
+        """One night: `slower` has the times as long by cell or probe, `fresh` those of its fresh rounds, if they differ; `time`: whether
+        there is any to look again."""
         self.at += datetime.timedelta(hours=hours)
         plan = Plan(tuple(self.cells), 0, pace=self.pace, night=True, same=tuple(same)).to_json()
         run = self.store.begin(plan, self.facts, PROTOCOL, self.cells)
@@ -125,6 +126,8 @@ class Historian:
         count = [rounds]
 
         def more(nights, lines):
+            if not time:
+                return None
             before = count[0]
             count[0] += 4
             self._measure(run, before + 1, 4, (slower or {}) if fresh is None else fresh, disturbed, spread)

@@ -17,7 +17,7 @@ from harness.environments import NEWEST, Environment, EnvironmentProblem
 from harness.grade import grade
 from harness.nights import attribution, series
 from harness.nights.attribution import Cause
-from harness.nights.detection import CHUNK, FEWEST_ROUNDS, FIRST_SHARE
+from harness.nights.detection import ALARMS, CHUNK, FEWEST_ROUNDS, FIRST_SHARE
 from harness.nights.lines import Array, Line
 from harness.nights.series import Nights
 from harness.nights.verdict import Verdict
@@ -211,6 +211,11 @@ def too_little(judged: Judged) -> str:
             f"rounds differed {verdict.erratic:.1f} times as much as usual: a neighbour, or something that comes and goes (heat, power);"
             " of the machine as a whole nothing can be said"
         )
+    left = {look.line for look in verdict.undecided}
+    slower = sum(look.slower and look.q <= ALARMS for look in verdict.looks if look.line in left)
+    if slower:
+        which = f"{slower} line{'s' * (slower != 1)} looked slower beyond chance"
+        return f"{which}, and there was no time to look again: a larger --budget decides it tonight, else the next night"
     return ""
 
 

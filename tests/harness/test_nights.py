@@ -48,6 +48,20 @@ def test_a_slower_cell_is_reported_in_its_first_night_and_stays_until_it_is_acce
     assert [f.look.slower for f in back.verdict.findings] == [False], "against the baseline that was accepted"
 
 
+def test_a_night_without_time_to_look_again_is_not_called_clean(historian):
+    """What looks slower is not said, since nothing confirms it; that nothing is slower is not said either."""
+    for _ in range(4):
+        historian.night()
+    judged = historian.night({TORCH: 1.5}, time=False)
+    assert judged.verdict.findings == ()
+    assert key(TORCH) in [look.line for look in judged.verdict.undecided]
+    assert night.exit_code(judged) == 3
+    assert "looked slower beyond chance, and there was no time to look again" in night.too_little(judged)
+    after = historian.night({TORCH: 1.5})
+    assert [f.look.line for f in after.verdict.findings] == [key(TORCH)]
+    assert night.exit_code(after) == 1
+
+
 def test_a_spike_is_no_regression_and_is_forgotten(historian):
     for _ in range(4):
         historian.night()
