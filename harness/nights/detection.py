@@ -43,8 +43,8 @@ FEWEST_ROUNDS = 2
 FEWEST_FRESH, NARROW = 8, ("cell", "framework", "software", "probe")
 """Of these lines so many fresh rounds at least confirm: of four, which a neighbour hits, an eighth might be all. (A network's and the
 machine's rounds are those of many cells.)"""
-CLEAR = 1e-5
-"""Of what is as unlikely as this half as many will do."""
+CLEAR = 1e-2
+"""Of what is as unlikely as this (its q) half as many will do."""
 FIRST_SHARE = 0.6
 """Of a night's time, for the first rounds; the rest looks again."""
 CHUNK, MOST_FRESH = 4, 20
@@ -109,9 +109,16 @@ class Detector:
         pairs = [(Line("software", cells[m].key), Line("cell", cells[f].key)) for m, f in self.layout.pairs]
         self.beside = {places[software]: places[frozen] for software, frozen in pairs}
 
-    def tonight(self, rounds: Array, more: Callable[[Sequence[Line]], Array | None], same: Collection[Line] = ()) -> Verdict:
+    def tonight(
+        self,
+        rounds: Array,
+        more: Callable[[Sequence[Line]], Array | None],
+        same: Collection[Line] = (),
+        takes: Callable[[Sequence[Line]], float] | None = None,
+    ) -> Verdict:
         """Judges a night of these rounds, and remembers it. `more` measures fresh rounds of these lines, some at a time, or gives None for
-        lack of time. Lines of releases that are the `same` as the frozen ones are no slower tonight."""
+        lack of time; one of them `takes` so long, by default as many seconds as there are groups in it. Lines of releases that are the
+        `same` as the frozen ones are no slower tonight."""
         changed = self.layout.columns(self.open)  # what others are held against should not have changed itself
         values = self.layout.values(rounds, changed)
         spread = spread_of(self.layout.common(rounds))
@@ -128,7 +135,7 @@ class Detector:
         fresh = rounds[:0]
         unaffordable: set[Line] = set()
         while left := [look for look in waiting if look.line not in unaffordable]:
-            clearest = max(left, key=self._worth)
+            clearest = max(left, key=lambda look: _worth(look, (takes or self._groups)([look.line])))
             found = more([clearest.line])
             if found is None or not len(found):
                 unaffordable.add(clearest.line)  # another may need less
@@ -151,10 +158,8 @@ class Detector:
         self._remember(base, self._rounds(self.layout.values(fresh, changed), certain) if len(fresh) else None, verdict, spread)
         return verdict
 
-    def _worth(self, look: Look) -> tuple[bool, float]:
-        """Who is measured again first: who is clear for the time it takes; probes last, since they are read with everybody."""
-        time = max(1, len(self.layout.needed([look.line])))
-        return look.line.kind != "probe", -math.log(max(look.p, 1e-300)) / math.sqrt(time)
+    def _groups(self, lines: Sequence[Line]) -> float:
+        return len(self.layout.needed(lines))
 
     def replay(self, rounds: Array, fresh: Array, verdict: Verdict, same: Collection[Line] = ()) -> None:
         """Remembers a night that was judged before."""
@@ -309,6 +314,11 @@ class Detector:
             else:
                 gone.append(finding)
         return replace(verdict, findings=(*kept, *verdict.findings), recovered=tuple(gone))
+
+
+def _worth(look: Look, seconds: float) -> tuple[bool, float]:
+    """Who is measured again first: who is clear for the time a round of it takes; probes last, since they are read with everybody."""
+    return look.line.kind != "probe", -math.log(max(look.p, 1e-300)) / math.sqrt(max(seconds, 1e-3))
 
 
 def _fewest_fresh(line: Line, clear: bool) -> int:

@@ -115,7 +115,7 @@ def carry_out(plan: Plan, newest: Collection[str], store: Store, watch: Watch) -
         store.save(run, list(session.results.values()))
         measuring = _Measuring(session, store, run, watch, deadline)
         base = measuring.first_rounds()
-        judge(store, run, {"base": base, "notes": notes}, measuring.fresh_rounds)
+        judge(store, run, {"base": base, "notes": notes}, measuring.fresh_rounds, measuring.takes)
         session.find_limits()
         store.save(run, list(session.results.values()))
     return remembered(store, run)
@@ -123,15 +123,18 @@ def carry_out(plan: Plan, newest: Collection[str], store: Store, watch: Watch) -
 
 More = Callable[[Nights, Sequence[Line]], Array | None]
 """Measures fresh rounds of some lines, beside the nights so far."""
+Takes = Callable[[Nights, Sequence[Line]], float]
+"""How long one such round takes."""
 
 
-def judge(store: Store, run: int, known: dict[str, Any], more: More) -> None:
+def judge(store: Store, run: int, known: dict[str, Any], more: More, takes: Takes | None = None) -> None:
     """Judges the last night, of which the first rounds are stored, and stores what is said of it beside what is known."""
     nights = series.load(store)
     tonight = replace(nights.measured[-1], base=known["base"])
     assert tonight.run == run
     detector = nights.detector(len(nights.measured) - 1)
-    verdict = detector.tonight(nights.rounds(tonight, fresh=False), lambda lines: more(nights, lines), nights.same(tonight))
+    rounds, same = nights.rounds(tonight, fresh=False), nights.same(tonight)
+    verdict = detector.tonight(rounds, lambda lines: more(nights, lines), same, takes and (lambda lines: takes(nights, lines)))
     store.save_night(run, {**known, "verdict": nights.to_store(verdict)})
 
 
@@ -164,10 +167,7 @@ class _Measuring:
 
     def fresh_rounds(self, nights: Nights, lines: Sequence[Line]) -> Array | None:
         """Some more rounds of what these lines need; None where there is no time for two."""
-        needed = nights.layout.needed(lines)
-        contests = {nights.layout.cells[nights.layout.groups[g][0]].contest for g in needed}
-        groups = [group for group in self.groups if group[0].contest in contests]
-        each = sum(self.seconds.get(group, 0.0) for group in groups or [()])
+        groups, each = self._needed(nights, lines), self.takes(nights, lines)
         count = min(CHUNK if len(groups) < len(self.groups) else CHUNK // 2, int((self.deadline - time.monotonic()) / max(each, 1e-3)))
         if count < FEWEST_ROUNDS:
             return None
@@ -176,6 +176,14 @@ class _Measuring:
         for _ in range(count):
             self._round(groups)
         return nights.rounds(replace(series.tonight(self.store, self.run), base=before), fresh=True)
+
+    def takes(self, nights: Nights, lines: Sequence[Line]) -> float:
+        """Seconds of one more round of what these lines need, by the last one."""
+        return sum(self.seconds.get(group, 0.0) for group in self._needed(nights, lines) or [()])
+
+    def _needed(self, nights: Nights, lines: Sequence[Line]) -> list[tuple[Cell, ...]]:
+        contests = {nights.layout.cells[nights.layout.groups[g][0]].contest for g in nights.layout.needed(lines)}
+        return [group for group in self.groups if group[0].contest in contests]
 
     def _round(self, groups: Sequence[tuple[Cell, ...]]) -> None:
         self.number += 1

@@ -289,6 +289,13 @@ def _machine(run: Run) -> str:
         return "a machine that is not known"
 
 
+def _pace(run: Run) -> Pace:
+    try:
+        return Pace(**run.plan["pace"])
+    except (KeyError, TypeError) as error:
+        raise Damaged(f"the store holds night {run.id}'s pace in a form that cannot be read: {error!r}") from None
+
+
 FEWEST = 2
 """Rounds of a night that ended early, from which it counts as one."""
 
@@ -296,7 +303,7 @@ FEWEST = 2
 def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
     numbers = [run.id for run in runs]
     verdicts = store.verdicts()
-    paces = {run.id: Pace(**run.plan["pace"]) for run in runs}  # of more laps the least is less
+    paces = {run.id: _pace(run) for run in runs}  # of more laps the least is less
     logs: dict[int, dict[Cell, dict[int, list[float]]]] = {n: {} for n in numbers}
     digests: dict[int, dict[Cell, str]] = {n: {} for n in numbers}
     held: dict[int, dict[Cell, dict[str, Any]]] = {n: {} for n in numbers}

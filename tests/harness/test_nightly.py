@@ -113,10 +113,18 @@ def test_a_store_of_an_older_schema_takes_nights(historian, tmp_path):
     assert historian.store.results(1)[0].status == "ok", "the run that was there"
 
 
-def test_what_was_said_in_a_form_that_nobody_knows_is_one_line(historian):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        'UPDATE nights SET verdict = \'{"base": 5, "verdict": {"night": 1}}\' WHERE run = 2',
+        "UPDATE runs SET plan = json_remove(plan, '$.pace') WHERE id = 2",
+        "UPDATE runs SET plan = json_set(plan, '$.pace.hurry', 2) WHERE id = 2",
+    ],
+)
+def test_what_is_stored_in_a_form_that_nobody_knows_is_one_line(historian, damage):
     for _ in range(3):
         historian.night()
     with historian.store.engine.begin() as connection:
-        connection.exec_driver_sql('UPDATE nights SET verdict = \'{"base": 5, "verdict": {"night": 1}}\' WHERE run = 2')
+        connection.exec_driver_sql(damage)
     with pytest.raises(Damaged, match="cannot be read"):
         historian.night()
