@@ -168,13 +168,15 @@ class Detector:
         self._remember(base, new if len(fresh) else None, verdict, spread_of(self.layout.common(rounds)))
 
     def track(self, line: Line) -> "Track":
-        """A line's nights so far, as differences of logarithms from its baseline."""
-        past, at = self._past(), self.lines.index(line)
+        """A line's nights so far, as differences of logarithms from its baseline: that which the last one was held against."""
+        known, at = self._past(), self.lines.index(line)
+        last = numpy.arange(len(known.use))[:, None] == max(1, len(known.use) - 1)
+        past = known._replace(use=known.use & ~last)
         judged = numpy.array([name == line for name in self.lines]) & (past.use.sum(axis=0) > 0)
         counted = self.nights[-1].counted
         noise = noise_of(past, counted, judged, self.kinds, self.beside)
         n = past.n[:, at]
-        since = self.open[line].look.since if line in self.open else len(n)
+        since = self.open[line].look.since if line in self.open else max(1, len(n) - 1)
         level = self._level(line, since)
         with numpy.errstate(divide="ignore", invalid="ignore"):
             errors = numpy.sqrt(noise.within[at] / n)
@@ -183,7 +185,7 @@ class Detector:
         return Track(
             values=numpy.where(n > 0, past.mean[:, at] - level, numpy.nan),
             half_widths=quantile(CONFIDENCE, float(noise.freedom[at])) * numpy.where(n > 0, errors, numpy.nan),
-            inside=past.use[:, at],
+            inside=known.use[:, at],
             band=quantile(CONFIDENCE, float(min(noise.freedom[at], noise.apart_freedom[at]))) * apart,
         )
 

@@ -18,12 +18,16 @@ SLOWER, FASTER = PALETTE[4], PALETTE[2]
 
 
 def worth_a_look(judged: Judged) -> list[Line]:
-    """Findings, the machine, the probes, then frameworks and networks, as many as there is room for."""
+    """Findings, what else their causes are about, the machine, the probes, what is undecided, then frameworks and networks, as many as
+    there is room for."""
     found = [f.look.line for cause in judged.causes for f in cause.findings] + [f.look.line for f in judged.verdict.recovered]
+    about = [Line(cause.side, cause.subject) for cause in judged.causes if cause.side in ("framework", "workload")]
+    about += [Line("cell", name) for cause in judged.causes if cause.subject for name in cause.cells]  # of the machine's all are
     others = [line for line in judged.nights.layout.lines if line.kind in ("machine", "probe")]
-    others += [line for line in judged.nights.layout.lines if line.kind in ("workload", "framework")]
+    others += [look.line for look in judged.verdict.undecided]
+    others += [line for line in judged.nights.layout.lines if line.kind in ("framework", "workload")]
     known = set(judged.nights.layout.lines)
-    return [line for line in dict.fromkeys([*found, *others]) if line in known][:MOST_PANELS]
+    return [line for line in dict.fromkeys([*found, *about, *others]) if line in known][:MOST_PANELS]
 
 
 @drawing()
@@ -90,10 +94,12 @@ def alt(judged: Judged, lines: Sequence[Line]) -> str:
 
     changed = {f.look.line: f for f in judged.verdict.findings}
     said = [f"{line_name(line, judged.nights.cells)} is {per_cent(changed[line].look.shift)}" for line in lines if line in changed]
-    others = len(lines) - len(said)
+    undecided = sum(look.line in lines for look in judged.verdict.undecided if look.line not in changed)
+    others = len(lines) - len(said) - undecided
     count = len(judged.nights.measured)
     return (
         f"{count} night{'s' if count != 1 else ''}, {two_digits(len(lines))} series: "
         + (joined(said) + "; " if said else "")
+        + (f"{undecided} looked different, which is not confirmed; " if undecided else "")
         + f"{others} within their usual nights or not judged."
     )

@@ -347,3 +347,25 @@ def test_a_detector_without_cells_judges_nothing():
     for _ in range(3):
         verdict = detector.tonight(numpy.zeros((3, 0)), lambda lines: None)
     assert (verdict.judged, verdict.findings) == (0, ())
+
+
+@pytest.mark.parametrize("slow", [0, 1])
+def test_what_takes_longer_is_looked_at_again_later(slow):
+    """Two cells as much slower as each other, of networks of which one takes nine times as long."""
+    cells = [Cell(w, f, threads=2, mini_batch=1) for w in ("alexnet", "lstm-32") for f in ("torch", "jax", "mxnet", "tensorflow")]
+    detector, rng = Detector(Layout(cells, ())), numpy.random.default_rng(3)
+    change = numpy.where(numpy.arange(len(cells)) % 4 == 0, 0.2, 0.0)
+    for _ in range(4):
+        detector.tonight(rng.normal(0, 0.01, (4, len(cells))), lambda lines: None)
+    asked: list[Line] = []
+
+    def more(lines):
+        asked.extend(lines)
+        return rng.normal(0, 0.01, (4, len(cells))) + change
+
+    verdict = detector.tonight(
+        rng.normal(0, 0.01, (4, len(cells))) + change, more, takes=lambda lines: 90.0 if lines[0] == key(cells[4 * slow]) else 10.0
+    )
+    assert asked[0] == key(cells[4 * (1 - slow)])
+    assert {f.look.line for f in verdict.findings} >= {key(cells[0]), key(cells[4])}
+    assert verdict.fresh_rounds == 4, "four rounds confirm what is clear"
