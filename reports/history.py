@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from harness.nights.lines import Line
+from harness.nights.night import unanswered
 from harness.nights.series import Nights
 from harness.problems import BadRequest
 from reports.nightly import line_name, per_cent
@@ -26,7 +27,7 @@ def nights(found: Nights) -> list[dict[str, Any]]:
                 "night": i + 1,
                 "run": night.run,
                 "at": night.at,
-                "verdict": _word(verdict),
+                "verdict": "imported" if night.imported else _word(verdict),
                 "findings": [f"{line_name(f.look.line, found.cells)}: {per_cent(f.look.shift)}" for f in findings],
                 "cells": len(night.logs),
                 "rounds": night.rounds,
@@ -42,7 +43,9 @@ def _word(verdict: Any) -> str:
         return "interrupted"
     if any(f.look.slower for f in verdict.findings):
         return "regression"
-    return "inconclusive" if verdict.erratic is not None else "clean" if verdict.judged else "no baseline yet"
+    if verdict.erratic is not None:
+        return "inconclusive"
+    return "too little" if unanswered(verdict) else "clean" if verdict.judged else "no baseline yet"
 
 
 def nights_sheet(rows: Sequence[dict[str, Any]], machine: str) -> Sheet:
@@ -119,7 +122,10 @@ def series_sheet(found: Nights, line: Line, rows: Sequence[dict[str, Any]]) -> S
 
 def events(found: Nights) -> list[dict[str, Any]]:
     """An object an event, in the order of their times."""
-    own = [{"at": e.at, "kind": e.kind, "text": e.text, "who": e.who, "lines": list(e.detail.get("since", ()))} for e in found.events]
+    own = [
+        {"at": e.at, "kind": e.kind, "text": e.text, "who": e.who, "lines": [str(line) for line in e.detail.get("since", ())]}
+        for e in found.events
+    ]
     for i, night in enumerate(found.measured):
         seen = [change for change in found.changes(i) if not change.startswith("noted by ")]
         own += [{"at": night.at, "kind": "noticed", "text": change, "who": "stepbench", "lines": []} for change in seen]

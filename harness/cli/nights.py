@@ -203,10 +203,13 @@ def accept(what: tuple[str, ...], everything: bool, why: str, who: str | None, l
     from harness.nights import night
     from harness.problems import BadRequest
     from reports.nightly import line_name
+    from reports.sheet import printable
     from reports.stored import open_store
 
     if bool(what) == everything:
         raise click.UsageError("name what to accept, or --all")
+    if not all(part.strip() for part in what):
+        raise click.BadParameter("is empty", param_hint="WHAT")
     if not why.strip():
         raise click.BadParameter("say why: it is what a later reader wants to know", param_hint="--why")
     store = open_store(location, "write")
@@ -221,7 +224,7 @@ def accept(what: tuple[str, ...], everything: bool, why: str, who: str | None, l
         chosen += fitting
     if not chosen:
         raise BadRequest("the last night has no finding: there is nothing to accept")
-    night.accept(store, judged, list(dict.fromkeys(chosen)), why.strip(), _who(who))
+    night.accept(store, judged, list(dict.fromkeys(chosen)), printable(why.strip()), _who(who))
     for line in dict.fromkeys(chosen):
         click.echo(f"accepted: {line_name(line, judged.nights.cells)}")
 
@@ -229,8 +232,10 @@ def accept(what: tuple[str, ...], everything: bool, why: str, who: str | None, l
 def _who(name: str | None) -> str:
     import getpass
 
+    from reports.sheet import printable
+
     if name:
-        return name
+        return printable(name)
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -255,6 +260,7 @@ def add_event(text: str, at: str | None, who: str | None, location: str | None) 
     import datetime
 
     from harness import host
+    from reports.sheet import printable
     from reports.stored import open_store
 
     if not text.strip():
@@ -266,10 +272,14 @@ def add_event(text: str, at: str | None, who: str | None, location: str | None) 
         except ValueError:
             raise click.BadParameter(f"{at!r} is no date: write it like 2026-11-03", param_hint="--at") from None
         parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)
-        when = parsed.astimezone(datetime.UTC).isoformat(timespec="seconds")
+        try:
+            when = parsed.astimezone(datetime.UTC).isoformat(timespec="seconds")
+        except OverflowError:
+            raise click.BadParameter(f"{at!r} is no date of today's calendar in UTC", param_hint="--at") from None
     store = open_store(location, "create")
-    store.add_event(host.machine(host.facts()), "event", text.strip(), _who(who), when)
-    click.echo(f"noted: {text.strip()}")
+    said = printable(text.strip())
+    store.add_event(host.machine(host.facts()), "event", said, _who(who), when)
+    click.echo(f"noted: {said}")
 
 
 @events_group.command(name="list")

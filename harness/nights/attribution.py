@@ -25,7 +25,7 @@ SIDES: dict[Side, str] = {
     "framework": "one framework's frozen environment, or what it alone uses of the machine",
     "workload": "one network only",
     "cell": "one cell only: unclear",
-    "probe": "a probe alone: no cell is slower",
+    "probe": "a probe alone: no cell goes with it",
 }
 HELD = 0.5
 """What changed with something else changed by at least so much of it, the same way: it is nearer to that than to no change."""
@@ -78,6 +78,7 @@ class _Stories:
 
     def __init__(self, findings: Sequence[Finding], looks: Sequence[Look], layout: Layout, leaning: Collection[str]) -> None:
         self.left = {f.look.line: f for f in findings}
+        self.any_cell = any(line.kind == "cell" for line in self.left)
         self.looks = {look.line: look for look in looks}
         self.layout, self.leaning = layout, leaning
         self.frozen = [layout.cells[i] for i in layout.frozen]
@@ -88,12 +89,14 @@ class _Stories:
         for kind in ("framework", "workload"):
             for name in dict.fromkeys(getattr(cell, kind) for cell in self.frozen):
                 found += self._of_some(kind, name)
-        for line in [line for line in self.left if line.kind == "cell"]:
-            evidence = "of no other cell of its turns a change was confirmed"
+        alone = [line for line in self.left if line.kind == "cell"]
+        for line in alone:
+            beside = sum(Cell.of(other.name).contest == Cell.of(line.name).contest for other in alone) - 1
+            evidence = f"beside it of {beside or 'no'} other cell{'s' * (beside > 1)} of its turns a change was confirmed"
             look = f"`stepbench plot steps {line.name} -o steps.svg`"
             found.append(Cause("cell", line.name, self._take([line]), (line.name,), (evidence,), look))
         for line in [line for line in self.left if line.kind == "probe"]:
-            evidence = "of no cell a change was confirmed"
+            evidence = "no confirmed change of cells goes with it" if self.any_cell else "of no cell a change was confirmed"
             found.append(Cause("probe", line.name, self._take([line]), (), (evidence,), about(line.name).look_at))
         return found
 

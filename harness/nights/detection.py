@@ -22,9 +22,10 @@ from typing import NamedTuple
 import numpy
 from scipy.special import fdtrc
 
+from frameworks import Cell
 from harness.nights.lines import Array, Layout, Line
 from harness.nights.looks import FEWEST_NIGHTS, Usual
-from harness.nights.noise import Past, noise_of
+from harness.nights.noise import Noise, Past, noise_of
 from harness.nights.rounds import LOW, Rounds, spread_of
 from harness.nights.verdict import Finding, Look, Verdict
 from harness.statistics import CONFIDENCE, quantile
@@ -78,6 +79,9 @@ class Night:
     """Lines of which only the fresh rounds count, where there are any: what made them candidates was not confirmed."""
     outside: Array
     """Lines that had changed: no night of their baseline."""
+    waiting: Array
+    """Lines that looked changed, and nobody could say whether they were: no night of their baseline either, but looked at together with
+    the nights since."""
 
     @property
     def counted(self) -> Rounds:
@@ -143,6 +147,7 @@ class Detector:
             fresh = numpy.vstack([fresh, found])
             waiting, new, gone = self._confirm(waiting, confirmed, rounds, fresh, usual)
             confirmed, refuted = confirmed + new, refuted + gone
+        returned, fresh = self._returned(base, rounds, fresh, more, noise, erratic, certain)
         verdict = Verdict(
             night=len(self.nights),
             findings=tuple(Finding(look, "new", len(self.nights)) for look in confirmed),
@@ -154,15 +159,15 @@ class Detector:
             fresh_rounds=len(fresh),
             looks=tuple(usual.looks(self._measured({*self.open, *(look.line for look in confirmed)}, rounds, fresh)[1], judged)),
         )
-        verdict = self._with_open(verdict, base)
+        verdict = self._with_open(verdict, returned)
         self._remember(base, self._rounds(self.layout.values(fresh, changed), certain) if len(fresh) else None, verdict, spread)
         return verdict
 
     def _groups(self, lines: Sequence[Line]) -> float:
         return len(self.layout.needed(lines))
 
-    def replay(self, rounds: Array, fresh: Array, verdict: Verdict, same: Collection[Line] = ()) -> None:
-        """Remembers a night that was judged before."""
+    def replay(self, rounds: Array, fresh: Array, verdict: Verdict | None, same: Collection[Line] = ()) -> None:
+        """Remembers a night that was judged before; None of one that ended before it was: what had been found is still so."""
         changed, certain = self.layout.columns(self.open), self._certain(same)
         base, new = (self._rounds(self.layout.values(some, changed), certain) for some in (rounds, fresh))
         self._remember(base, new if len(fresh) else None, verdict, spread_of(self.layout.common(rounds)))
@@ -195,14 +200,20 @@ class Detector:
     def _certain(self, same: Collection[Line]) -> Array:
         return numpy.array([line in same for line in self.lines], bool)
 
-    def _remember(self, base: Rounds, fresh: Rounds | None, verdict: Verdict, spread: tuple[float, float]) -> None:
+    def _remember(self, base: Rounds, fresh: Rounds | None, verdict: Verdict | None, spread: tuple[float, float]) -> None:
+        unjudged = verdict is None
+        if verdict is None:
+            verdict = Verdict(len(self.nights), tuple(replace(finding, state="open") for finding in self.open.values()))
         self.open = {finding.look.line: finding for finding in verdict.findings if finding.look.line in self.lines}
         for line, finding in self.open.items():  # nights after its beginning, before it was found
             for night in self.nights[finding.look.since :]:
                 night.outside[self.lines.index(line)] = True
-        outside = numpy.array([line in self.open or verdict.erratic is not None for line in self.lines], bool)
+        asked = {look.line: look for look in verdict.undecided if look.q <= ALARMS}
+        echoes = _echoes(asked.values())
+        outside = numpy.array([line in self.open or line in echoes or verdict.erratic is not None for line in self.lines], bool)
         doubtful = {*verdict.refuted, *(look.line for look in verdict.undecided)}
-        self.nights.append(Night(base, fresh, numpy.array([line in doubtful for line in self.lines], bool), outside))
+        waiting = numpy.array([unjudged or line in asked for line in self.lines], bool)
+        self.nights.append(Night(base, fresh, numpy.array([line in doubtful for line in self.lines], bool), outside, waiting))
         self.known = None
         self.spreads.append(spread if verdict.erratic is None else (0.0, 0.0))  # an erratic night tells nothing of what is usual
 
@@ -211,7 +222,7 @@ class Detector:
         self.starts[line] = night
         self.open.pop(line, None)
         for one in self.nights[night:]:
-            one.outside[self.lines.index(line)] = False
+            one.outside[self.lines.index(line)] = one.waiting[self.lines.index(line)] = False
         self.known = None
 
     def _confirm(
@@ -283,7 +294,9 @@ class Detector:
         n, mean, squares, freedom = (numpy.array([c[i] for c in counted]).reshape(shape) for i in range(len(Rounds._fields)))
         starts = numpy.array([self.starts.get(line, 0) for line in self.lines])
         inside = ~numpy.array([night.outside for night in self.nights], bool).reshape(shape)
-        return Past(n, mean, squares, freedom, inside & (n >= FEWEST_ROUNDS) & (numpy.arange(len(counted))[:, None] >= starts))
+        told = inside & (n >= FEWEST_ROUNDS) & (numpy.arange(len(counted))[:, None] >= starts)
+        waiting = numpy.array([night.waiting for night in self.nights], bool).reshape(shape)
+        return Past(n, mean, squares, freedom, told & ~waiting, told)
 
     def _can_judge(self, base: Rounds) -> Array:
         if not self.nights:
@@ -301,21 +314,59 @@ class Detector:
             return None
         return math.sqrt(times)
 
-    def _with_open(self, verdict: Verdict, base: Rounds) -> Verdict:
-        """With what was found before: still so, or gone, where tonight is nearer to the baseline."""
-        kept, gone = [], []
+    def _with_open(self, verdict: Verdict, gone: Collection[Line]) -> Verdict:
+        """With what was found before: still so, or gone."""
+        kept = [replace(finding, state="open") for line, finding in self.open.items() if line not in gone]
+        return replace(verdict, findings=(*kept, *verdict.findings), recovered=tuple(self.open[line] for line in gone))
+
+    def _returned(
+        self,
+        base: Rounds,
+        rounds: Array,
+        fresh: Array,
+        more: Callable[[Sequence[Line]], Array | None],
+        noise: Noise,
+        erratic: float | None,
+        certain: Array,
+    ) -> tuple[list[Line], Array]:
+        """Which changes of nights before have gone, and all fresh rounds: that, too, is said of what fresh rounds confirm alone."""
+        gone: list[Line] = []
         for line, finding in self.open.items():
             i = self.lines.index(line)
-            if base.n[i] < FEWEST_ROUNDS or not _telling(line, verdict.erratic):
-                kept.append(replace(finding, state="open"))  # nothing new is known
+            if base.n[i] < FEWEST_ROUNDS or not _telling(line, erratic) or not self._nearer(finding, float(base.mean[i])):
                 continue
-            change = float(base.mean[i]) - self._level(line, finding.look.since)
-            was = math.log(finding.look.shift.estimate)
-            if abs(change - was) <= abs(change):
-                kept.append(replace(finding, state="open"))
-            else:
-                gone.append(finding)
-        return replace(verdict, findings=(*kept, *verdict.findings), recovered=tuple(gone))
+            if certain[i]:
+                gone.append(line)
+                continue
+            while True:
+                new = self._measured(self.open, rounds, fresh)[0]
+                if new.n[i] >= _fewest_fresh(line, clear=True):
+                    back = self._nearer(finding, float(new.mean[i]))
+                    if back and self._apart(finding, float(new.mean[i]), int(new.n[i]), noise):
+                        gone.append(line)
+                        break
+                    if not back or new.n[i] >= MOST_FRESH:
+                        break
+                found = more([line])
+                if found is None or not len(found):
+                    break
+                fresh = numpy.vstack([fresh, found])
+        return gone, fresh
+
+    def _nearer(self, finding: Finding, mean: float) -> bool:
+        """Whether a line is nearer to its baseline than to what was found."""
+        change = mean - self._level(finding.look.line, finding.look.since)
+        return abs(change - math.log(finding.look.shift.estimate)) > abs(change)
+
+    def _apart(self, finding: Finding, mean: float, rounds: int, noise: Noise) -> bool:
+        """Whether tonight is further from what was found than chance is likely to take it."""
+        i, shift = self.lines.index(finding.look.line), finding.look.shift
+        change = mean - self._level(finding.look.line, finding.look.since)
+        known = 0.0
+        if shift.low and shift.high:
+            known = math.log(shift.high / shift.low) / (2 * quantile(CONFIDENCE, float(noise.freedom[i])))
+        error = math.sqrt(noise.within[i] / rounds + noise.apart[i] + known**2)
+        return abs(change - math.log(shift.estimate)) > quantile(CONFIDENCE, float(noise.freedom[i])) * error
 
 
 def _worth(look: Look, seconds: float) -> tuple[bool, float]:
@@ -328,6 +379,18 @@ def _fewest_fresh(line: Line, clear: bool) -> int:
     if line.kind not in NARROW:
         return FEWEST_ROUNDS
     return FEWEST_FRESH // 2 if clear else FEWEST_FRESH
+
+
+def _echoes(looks: Collection[Look]) -> set[Line]:
+    """Frameworks, networks and the machine that look changed less clearly than a cell of theirs: they may look so because of it."""
+    cells = [(Cell.of(look.line.name), look.p) for look in looks if look.line.kind == "cell"]
+    found = set()
+    for look in looks:
+        kind, name = look.line
+        own = [p for cell, p in cells if kind == "machine" or (kind in ("framework", "workload") and getattr(cell, kind) == name)]
+        if own and min(own) < look.p:
+            found.add(look.line)
+    return found
 
 
 def _telling(line: Line, erratic: float | None) -> bool:

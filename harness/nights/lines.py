@@ -8,7 +8,7 @@ machine, a probe, or a framework's newest release beside its frozen one. What hi
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy
 
@@ -34,9 +34,13 @@ class Line(NamedTuple):
 
     @classmethod
     def of(cls, key: str) -> "Line":
-        """From its key."""
+        """From its key. Raises ValueError for anything else."""
         kind, _, name = key.partition(" ")
-        return cls(kind, name)  # type: ignore[arg-type]  # it was written by `key`
+        if kind not in get_args(Kind):
+            raise ValueError(f"{key!r} is no line")
+        if kind in ("cell", "software"):
+            Cell.of(name)
+        return cls(kind, name)  # type: ignore[arg-type]  # one of them
 
 
 @dataclass(frozen=True)

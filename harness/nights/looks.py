@@ -55,7 +55,8 @@ class Usual:
 
     def _all(self, tonight: Rounds) -> list[_Looked]:
         past, judged, noise = self.past, self.judged, self.noise
-        use, weights, values = past.use, numpy.where(past.use, past.n, 0.0), numpy.where(past.use, past.mean, 0.0)
+        use, weights, values = past.use, numpy.where(past.use, past.n, 0.0), numpy.where(past.recent, past.mean, 0.0)
+        also = numpy.where(past.recent, past.n, 0.0)
         noisier = noise.noisier(tonight, judged, self.kinds)
         here, tonight_rounds, now = len(use), tonight.n / noisier, numpy.nan_to_num(tonight.mean)
         looks: list[_Looked] = []
@@ -63,9 +64,9 @@ class Usual:
         def look(path: Path, since: int | Array, recent: slice, baseline: Array, fewest: int = FEWEST_NIGHTS) -> None:
             """Tonight and recent nights together against those of the baseline."""
             rounds, nights = (weights * baseline).sum(axis=0), (use & baseline).sum(axis=0)
-            last_rounds, last_nights = weights[recent].sum(axis=0) + tonight_rounds, use[recent].sum(axis=0) + 1.0
+            last_rounds, last_nights = also[recent].sum(axis=0) + tonight_rounds, past.recent[recent].sum(axis=0) + 1.0
             with numpy.errstate(divide="ignore", invalid="ignore"):
-                last = ((weights * values)[recent].sum(axis=0) + tonight_rounds * now) / last_rounds
+                last = ((also * values)[recent].sum(axis=0) + tonight_rounds * now) / last_rounds
                 shift = last - (weights * values * baseline).sum(axis=0) / rounds
                 of_rounds, of_nights = noise.within * (1 / last_rounds + 1 / rounds), noise.apart * (1 / last_nights + 1 / nights)
                 error = numpy.sqrt(of_rounds + of_nights)

@@ -19,6 +19,7 @@ from harness.nights import attribution, series
 from harness.nights.attribution import Cause
 from harness.nights.detection import ALARMS, CHUNK, FEWEST_ROUNDS, FIRST_SHARE
 from harness.nights.lines import Array, Line
+from harness.nights.looks import FEWEST_NIGHTS
 from harness.nights.series import Nights
 from harness.nights.verdict import Verdict
 from harness.plan import Plan
@@ -207,6 +208,12 @@ ENOUGH = 0.5
 """Of the cells that were to be measured, a night has judged so many at least."""
 
 
+def unanswered(verdict: Verdict) -> int:
+    """Lines that look slower beyond chance, of which nobody could say whether they are."""
+    left = {look.line for look in verdict.undecided}
+    return sum(look.slower and look.q <= ALARMS for look in verdict.looks if look.line in left)
+
+
 def too_little(judged: Judged) -> str:
     """Why a night tells too little; empty if it does not."""
     verdict, last = judged.verdict, judged.last
@@ -219,9 +226,10 @@ def too_little(judged: Judged) -> str:
             f"rounds differed {verdict.erratic:.1f} times as much as usual: a neighbour, or something that comes and goes (heat, power);"
             " of the machine as a whole nothing can be said"
         )
-    left = {look.line for look in verdict.undecided}
-    slower = sum(look.slower and look.q <= ALARMS for look in verdict.looks if look.line in left)
-    if slower:
+    known = [cell for cell in cells if Line("cell", cell.key) not in verdict.unjudged]
+    if len(judged.nights.measured) > FEWEST_NIGHTS and len(known) < ENOUGH * len(cells):
+        return f"{len(cells) - len(known)} of {len(cells)} cells have no {FEWEST_NIGHTS} nights in their baseline: their series began anew"
+    if slower := unanswered(verdict):
         which = f"{slower} line{'s' * (slower != 1)} looked slower beyond chance"
         return f"{which}, and there was no time to look again: a larger --budget decides it tonight, else the next night"
     return ""
@@ -239,9 +247,12 @@ def remembered(store: Store, run: int | None = None, machine: str | None = None)
     last = whole.measured[-1]
     assert last.verdict is not None
     verdict = whole.stored(last.verdict["verdict"], until)
+    accepted = {line for after, line, _ in whole.accepted if after == until}
+    notes = [f"accepted by {e.who}: {e.text}" for e in whole.events if e.kind == "accept" and e.detail["run"] == last.run]
+    verdict = replace(verdict, findings=tuple(f for f in verdict.findings if f.look.line not in accepted))
     results = tuple(store.results(last.run))
     causes = attribution.causes(verdict.findings, verdict.looks, whole.layout, leaning(results))
-    return Judged(whole, verdict, tuple(causes), results, (*last.verdict.get("notes", ()), *whole.oddities()))
+    return Judged(whole, verdict, tuple(causes), results, (*last.verdict.get("notes", ()), *whole.oddities(), *notes))
 
 
 def accept(store: Store, judged: Judged, lines: Collection[Line], why: str, who: str) -> None:

@@ -31,6 +31,8 @@ class Past(NamedTuple):
     freedom: Array
     use: Array
     """Which are of a line's baseline."""
+    recent: Array
+    """These, and those of which nobody could say: held against the baseline together with tonight."""
 
 
 class Noise(NamedTuple):

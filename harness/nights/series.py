@@ -6,7 +6,8 @@ cell changes, its series ends and another begins; the newest releases follow eac
 
 import datetime
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -52,6 +53,8 @@ class Measured:
     rounds: int
     probes: dict[int, dict[str, float]]
     """Logarithms of seconds, by round: the mean of its readings."""
+    imported: bool = False
+    """Measured by another tool, or elsewhere."""
     same: frozenset[str] = frozenset()
     """Frameworks whose newest environment is the frozen one: measured once."""
     verdict: dict[str, Any] | None = None
@@ -94,11 +97,11 @@ class Nights:
     def accepted(self) -> list[tuple[int, Line, int]]:
         """Baselines that somebody moved: after which night, of which line, and from which night on."""
         found = []
-        for event in (e for e in self.events if e.kind == "accept"):
-            after, places = event.detail["run"], self.places
-            found += [
-                (places[after], Line.of(key), places.get(since, 0)) for key, since in event.detail["since"].items() if after in places
-            ]
+        with readable("a baseline that was moved"):
+            for event in (e for e in self.events if e.kind == "accept"):
+                after, places = event.detail["run"], self.places
+                since = {Line.of(key): run for key, run in event.detail["since"].items()}
+                found += [(places[after], line, places[run]) for line, run in since.items() if after in places and run in places]
         return found
 
     @cached_property
@@ -154,28 +157,34 @@ class Nights:
     def detector(self, until: int | None = None) -> Detector:
         """All nights before one, remembered as they were judged; all by default."""
         found = Detector(self.layout)
-        before: Measured | None = None
+        last: dict[Cell, str] = {}
         for night in self.measured[:until]:
-            for line in self._begun_anew(before, night):
+            for line in self._begun_anew(last, night):
                 found.accept(line, len(found.nights))
-            verdict = self.stored(night.verdict["verdict"], len(found.nights)) if night.verdict else Verdict(len(found.nights))
+            unjudged = Verdict(len(found.nights)) if night.imported else None  # nobody ever judges those
+            verdict = self.stored(night.verdict["verdict"], len(found.nights)) if night.verdict else unjudged
             found.replay(self.rounds(night, False), self.rounds(night, True), verdict, self.same(night))
             for after, line, since in self.accepted:
                 if after == len(found.nights) - 1 and line in found.lines:
                     found.accept(line, since)
-            before = night
+            last |= night.digests
         if until is not None and until < len(self.measured):
-            for line in self._begun_anew(before, self.measured[until]):
+            for line in self._begun_anew(last, self.measured[until]):
                 found.accept(line, len(found.nights))
         return found
 
-    def _begun_anew(self, before: Measured | None, night: Measured) -> list[Line]:
-        """Lines of frozen cells whose environment or network is another one than the night before."""
-        if before is None:
-            return []
-        changed = [c for c, digest in night.digests.items() if not c.environment and before.digests.get(c, digest) != digest]
-        names = {cell.framework for cell in changed}
-        return [*(Line("cell", cell.key) for cell in changed), *(Line("framework", name) for name in names)]
+    def _begun_anew(self, last: dict[Cell, str], night: Measured) -> list[Line]:
+        """Lines of frozen cells whose environment or network is another one than when they were last measured; where most are, what all
+        of them have in common is another thing, too."""
+        frozen = [cell for cell in night.digests if not cell.environment]
+        changed = [cell for cell in frozen if last.get(cell, night.digests[cell]) != night.digests[cell]]
+        wide = {cell.workload for cell in changed} if len(changed) > len(frozen) / 2 else set()
+        return [
+            *(Line("cell", cell.key) for cell in changed),
+            *(Line("framework", name) for name in {cell.framework for cell in changed}),
+            *(Line("workload", name) for name in wide),
+            *([Line("machine", "")] if wide else []),
+        ]
 
     def environment(self, framework: str, accelerator: str) -> dict[str, Any] | None:
         """What the last night's frozen environment of a framework held; None if there was none."""
@@ -195,10 +204,8 @@ class Nights:
 
     def stored(self, data: dict[str, Any], night: int) -> Verdict:
         """The same read back, as that of a night. Raises Damaged for anything else."""
-        try:
+        with readable("what was said of a night"):
             return replace(Verdict.of(data).renumbered(lambda run: self.places.get(run, 0)), night=night)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise Damaged(f"the store holds what was said of a night in a form that cannot be read: {error!r}") from None
 
     def since(self, number: int) -> str:
         """When a night was: its date."""
@@ -233,7 +240,7 @@ class Nights:
                 f"the clock was set back: this night is dated {now:%Y-%m-%d %H:%M}, the one before it {before:%Y-%m-%d %H:%M};"
                 " nights count in the order in which they were measured"
             ]
-        missing = (now - before).days - 1
+        missing = round((now - before) / datetime.timedelta(days=1)) - 1
         if missing > 0:
             return [f"{missing} night{'s' if missing > 1 else ''} without a measurement before this one: what happened in them is one step"]
         return []
@@ -260,7 +267,11 @@ def load(store: Store, machine: str | None = None) -> Nights:
     """A machine's nights, this one's by default; only those by today's protocol. Empty where there are none."""
     name = host.machine(host.facts()) if machine is None else machine
     found = [run for run in store.runs() if run.plan.get("night") and _machine(run) == name and run.protocol == PROTOCOL]
-    return Nights(name, _measured(store, _in_order(found)), store.events(name))
+    known = store.events(name)
+    with readable("an event"):
+        for event in known:
+            dict(event.detail)
+    return Nights(name, _measured(store, _in_order(found)), known)
 
 
 def tonight(store: Store, run: int) -> Measured:
@@ -270,11 +281,16 @@ def tonight(store: Store, run: int) -> Measured:
 
 
 def _in_order(found: Sequence[Run]) -> list[Run]:
-    """As they were measured: by number, whatever the clock said; those that were merged from another store where their times put them."""
+    """As they were measured: by number, whatever the clock said; those that were merged from another store where their times put them
+    among all that were here then, since what was measured here later is later."""
     own = [run for run in found if not run.plan.get("merged")]
     for run in sorted((run for run in found if run.plan.get("merged")), key=lambda run: run.started_at):
-        own.insert(next((i for i, other in enumerate(own) if other.started_at > run.started_at), len(own)), run)
+        own.insert(next((i for i, other in enumerate(own) if other.started_at > run.started_at or _came_later(other, run)), len(own)), run)
     return own
+
+
+def _came_later(other: Run, merged: Run) -> bool:
+    return other.id > merged.id and not other.plan.get("merged")
 
 
 def machines(store: Store) -> list[str]:
@@ -283,17 +299,21 @@ def machines(store: Store) -> list[str]:
 
 
 def _machine(run: Run) -> str:
+    """What was imported is a history of its own: nobody knows here how it was measured."""
     try:
-        return host.machine(run.host)
+        name = host.machine(run.host)
     except (KeyError, TypeError):
-        return "a machine that is not known"
+        name = "a machine that is not known"
+    return f"{name}, imported" if run.plan.get("imported") else name
 
 
-def _pace(run: Run) -> Pace:
+@contextmanager
+def readable(what: str) -> Iterator[None]:
+    """What is read here was stored: raises Damaged where it has another form."""
     try:
-        return Pace(**run.plan["pace"])
-    except (KeyError, TypeError) as error:
-        raise Damaged(f"the store holds night {run.id}'s pace in a form that cannot be read: {error!r}") from None
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+        raise Damaged(f"the store holds {what} in a form that cannot be read: {error!r}") from None
 
 
 FEWEST = 2
@@ -301,9 +321,14 @@ FEWEST = 2
 
 
 def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
+    with readable("nights"):
+        return _read(store, runs)
+
+
+def _read(store: Store, runs: Sequence[Run]) -> list[Measured]:
     numbers = [run.id for run in runs]
     verdicts = store.verdicts()
-    paces = {run.id: _pace(run) for run in runs}  # of more laps the least is less
+    paces = {run.id: Pace(**run.plan["pace"]) for run in runs}  # of more laps the least is less
     logs: dict[int, dict[Cell, dict[int, list[float]]]] = {n: {} for n in numbers}
     digests: dict[int, dict[Cell, str]] = {n: {} for n in numbers}
     held: dict[int, dict[Cell, dict[str, Any]]] = {n: {} for n in numbers}
@@ -311,6 +336,7 @@ def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
     for run, cell, environment, definition, rounds in store.timed(numbers):
         if not rounds:
             continue
+        dict(environment.get("packages") or {})  # which is read much later
         digests[run][cell] = f"{environment.get('digest')}/{definition}/{paces[run]}"
         held[run][cell] = environment
         own = logs[run].setdefault(cell, {})
@@ -327,8 +353,14 @@ def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
     for one in runs:
         verdict, out = verdicts.get(one.id), counted[one.id]
         cells = {cell: {n: math.fsum(v) / len(v) for n, v in own.items()} for cell, own in logs[one.id].items()}
-        if verdict is None and max((len(own) for own in cells.values()), default=0) < FEWEST and one is not runs[-1]:
+        imported = bool(one.plan.get("imported"))
+        if not (verdict or imported or one is runs[-1]) and max((len(own) for own in cells.values()), default=0) < FEWEST:
             continue  # it was interrupted before it told anything
+        if verdict and not (isinstance(verdict["verdict"], dict) and all(isinstance(note, str) for note in verdict.get("notes", ()))):
+            raise ValueError(f"what was said of night {one.id}")
+        dict(one.host.get("surroundings") or {})
+        if datetime.datetime.fromisoformat(one.started_at).tzinfo is None:
+            raise ValueError(f"{one.started_at!r} is of no time zone")
         found.append(
             Measured(
                 run=one.id,
@@ -340,6 +372,7 @@ def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
                 environments=held[one.id],
                 thrown_out=sum(out),
                 rounds=len(out),
+                imported=imported,
                 probes={n: {name: math.fsum(v) / len(v) for name, v in own.items()} for n, own in readings[one.id].items()},
                 same=frozenset(one.plan.get("same") or ()),
                 verdict=verdict,

@@ -41,8 +41,11 @@ class Look:
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
-        """From its stored form."""
-        return cls(**{**data, "line": Line.of(data["line"]), "shift": Estimate(**data["shift"])})
+        """From its stored form. Raises KeyError, TypeError or ValueError for anything else."""
+        shift = Estimate(**data["shift"])
+        if not (math.isfinite(data["p"]) and math.isfinite(data["q"]) and shift.estimate > 0) or data["path"] not in PATHS:
+            raise ValueError(f"a look of {data}")
+        return cls(**{**data, "line": Line.of(data["line"]), "shift": shift})
 
 
 State = Literal["new", "open"]
@@ -101,7 +104,9 @@ class Verdict:
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Self:
-        """From its stored form. Raises KeyError or TypeError for anything else."""
+        """From its stored form. Raises KeyError, TypeError or ValueError for anything else."""
+        if not math.isfinite(0.0 if data["erratic"] is None else data["erratic"]):
+            raise ValueError(f"erratic {data['erratic']} times")
         made: dict[str, Any] = {name: tuple(map(Finding.of, data[name])) for name in ("findings", "recovered")}
         made |= {name: tuple(map(Look.of, data[name])) for name in ("undecided", "looks")}
         made |= {name: tuple(map(Line.of, data[name])) for name in ("refuted", "unjudged")}

@@ -156,8 +156,10 @@ def test_another_pace_begins_another_series(historian):
         historian.night()
     historian.pace = Pace(laps=2)
     judged = historian.night(dict.fromkeys(historian.cells, 1.3))
-    assert (judged.verdict.findings, night.exit_code(judged)) == ((), 0)
+    assert judged.verdict.findings == ()
     assert key(TORCH) in judged.verdict.unjudged
+    assert night.exit_code(judged) == 3, "not clean, since nothing is known of it"
+    assert night.too_little(judged) == "12 of 12 cells have no 2 nights in their baseline: their series began anew"
 
 
 def test_what_is_new_stands_beside_a_change(historian):
