@@ -8,6 +8,8 @@ from typing import Any
 
 import sqlalchemy as sql
 
+from harness.nights.series import readable
+from harness.nights.verdict import Verdict, plain
 from harness.schema import events, nights, probes, published, results, rounds, runs
 from harness.store import Store, StoreProblem
 
@@ -51,10 +53,14 @@ def merge(store: Store, other: Store) -> tuple[int, int]:
     """Takes over another store's runs, with all that belongs to them, events and published figures; gives how many, and how many were
     here already. All in one transaction; the other one is only read."""
     with other.reading() as source, store.writing() as target:
-        mine = {_identity(row) for row in target.execute(sql.select(runs)).mappings()}
+        mine = {_identity(row): row["id"] for row in target.execute(sql.select(runs)).mappings()}
         theirs = source.execute(sql.select(runs).order_by(runs.c.id)).mappings().all()
-        new = [row for row in theirs if _identity(row) not in mine]
-        places = {row["id"]: _copied(source, target, row) for row in new}
+        places = {row["id"]: mine[_identity(row)] for row in theirs if _identity(row) in mine}
+        new = [row for row in theirs if row["id"] not in places]
+        for row in new:
+            places[row["id"]] = _copied(source, target, row)
+        for row in new:  # what is said of a night names others
+            _judged(source, target, row["id"], places)
         here = {tuple(row)[1:6] for row in target.execute(sql.select(events))}
         for row in source.execute(sql.select(events)).mappings():
             detail = _moved(row["detail"], places)
@@ -88,17 +94,25 @@ def _copied(source: sql.Connection, target: sql.Connection, run: Any) -> int:
         own = source.execute(sql.select(rounds).where(rounds.c.result == result["id"]).order_by(rounds.c.id)).mappings()
         if copies := [{**_without_id(one), "result": key} for one in own]:
             target.execute(rounds.insert(), copies)
-    for table in (probes, nights):
-        own = source.execute(sql.select(table).where(table.c.run == run["id"])).mappings()
-        if copies := [{**_without_id(one), "run": number} for one in own]:
-            target.execute(table.insert(), copies)
+    readings = source.execute(sql.select(probes).where(probes.c.run == run["id"])).mappings()
+    if copies := [{**_without_id(one), "run": number} for one in readings]:
+        target.execute(probes.insert(), copies)
     return number
 
 
+def _judged(source: sql.Connection, target: sql.Connection, run: int, places: dict[int, int]) -> None:
+    """What was said of a night, with the nights that it names by their new numbers."""
+    for one in source.execute(sql.select(nights).where(nights.c.run == run)).mappings():
+        with readable("what was said of a night"):
+            said = Verdict.of(one["verdict"]["verdict"]).renumbered(lambda old: places.get(old, places[run]))
+        target.execute(nights.insert(), [{**one, "run": places[run], "verdict": {**one["verdict"], "verdict": plain(said)}}])
+
+
 def _moved(detail: dict[str, Any], places: dict[int, int]) -> dict[str, Any] | None:
-    """What an event says of runs, by their new numbers; None where it is about a run that was here already."""
+    """What an event says of runs, by their new numbers; None where it is about a run that is not there."""
     if "run" not in detail:
         return detail
     if detail["run"] not in places:
         return None
-    return {**detail, "run": places[detail["run"]], "since": {line: places.get(run, 0) for line, run in detail["since"].items()}}
+    since = {line: places[run] for line, run in detail["since"].items() if run in places}
+    return {**detail, "run": places[detail["run"]], "since": since}

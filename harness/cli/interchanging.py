@@ -79,13 +79,14 @@ def _write(files: dict[str, str], output: str | None) -> None:
 
 def take(store: Store, file: Path, found: list[Taken]) -> list[int]:
     """Stores what was measured elsewhere, each as a night of its machine, or of this one where the file does not say; gives the numbers of
-    their runs."""
+    their runs. What was taken from a file of this name and time before is not taken again."""
     from harness import host
     from harness.plan import Plan
     from harness.records import PROTOCOL
 
     numbers = []
-    for taken in found:
+    before = {(run.plan.get("imported"), run.started_at) for run in store.runs()}
+    for taken in (one for one in found if (file.name, one.at) not in before):
         plan = Plan(tuple(r.cell for r in taken.results), 0, night=True, merged=True, imported=file.name)
         facts = taken.host if taken.host.get("physical_cores") else {**host.facts(), **taken.host}
         numbers.append(store.take(plan.to_json(), facts, PROTOCOL, taken.at, taken.results))

@@ -184,7 +184,7 @@ def import_published(file: str, name: str | None, source: str | None, replace: b
 
     Published figures become rows of the same tables, marked as published, never ranked with what was measured here. Files as `stepbench
     export` and its door for pytest write them (pytest-benchmark, github-action-benchmark, google-benchmark, a folder of asv's, a CSV for
-    Otava) become nights of the machine that they name: history for `stepbench nightly`, and no rows of a table.
+    Otava) become a history of its own (`stepbench history list --machine "NAME, imported"`), and no rows of a table.
 
     \b
     Columns: workload, framework, platform, seconds_per_minibatch, and threads or gpu;
@@ -237,9 +237,13 @@ def _import_nights(file: str, location: str | None) -> None:
 
     found = read(Path(file))
     numbers = take(open_store(location, "create"), Path(file), found)
-    count = len(numbers)
+    count, here = len(numbers), len(found) - len(numbers)
+    if not numbers:
+        click.echo(f"nothing new: {here} night{'s' * (here != 1)} of {file} {'are' if here != 1 else 'is'} here already")
+        return
     cells = len({r.cell for taken in found for r in taken.results})
     click.echo(
         f"{count} night{'s' * (count != 1)} of {cells} cell{'s' * (cells != 1)}, run {numbers[0]}"
         + (f" to {numbers[-1]}" if count > 1 else "")
+        + (f"; {here} here already" if here else "")
     )

@@ -382,14 +382,13 @@ def _fewest_fresh(line: Line, clear: bool) -> int:
 
 
 def _echoes(looks: Collection[Look]) -> set[Line]:
-    """Frameworks, networks and the machine that look changed less clearly than a cell of theirs: they may look so because of it."""
-    cells = [(Cell.of(look.line.name), look.p) for look in looks if look.line.kind == "cell"]
+    """Frameworks and networks that look changed less clearly than a cell of theirs, if at all: it may be in what they show."""
     found = set()
-    for look in looks:
-        kind, name = look.line
-        own = [p for cell, p in cells if kind == "machine" or (kind in ("framework", "workload") and getattr(cell, kind) == name)]
-        if own and min(own) < look.p:
-            found.add(look.line)
+    clear = {look.line: look.p for look in looks}
+    for look in (one for one in looks if one.line.kind == "cell"):
+        cell = Cell.of(look.line.name)
+        wide = Line("framework", cell.framework), Line("workload", cell.workload)
+        found |= {line for line in wide if look.p < clear.get(line, 1.0)}
     return found
 
 

@@ -42,6 +42,15 @@ FORMATS: dict[str, Format] = {
 
 def read(file: Path) -> list[Taken]:
     """Nights or runs that a file of one of these formats tells, or a folder of asv's. Raises BadFile in one line for anything else."""
+    found = _read(file)
+    for taken in found:
+        cells = [r.cell for r in taken.results]
+        if twice := next((cell for cell in cells if cells.count(cell) > 1), None):
+            raise BadFile(f"{file} tells of {twice.key} more than once")
+    return found
+
+
+def _read(file: Path) -> list[Taken]:
     if file.is_dir():
         return asv.read(file)
     try:
@@ -52,13 +61,13 @@ def read(file: Path) -> list[Taken]:
         return otava.read(file, text)
     try:
         data: Any = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadFile(f"{file} is no JSON: {error}") from None
     for format_ in (pytest_benchmark, google, github):
         if format_.knows(data):
             try:
                 found: list[Taken] = format_.read(file, data)
                 return found
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
                 raise BadFile(f"{file} is not as {format_.__name__.rpartition('.')[2]} writes it: {error!r}") from None
     raise BadFile(f"{file} is none of {', '.join(FORMATS)}")

@@ -95,10 +95,11 @@ def read(folder: Path) -> list[Taken]:
                 cell = cell_of(name)
                 if cell is not None and values:
                     row = dict(zip(columns, values, strict=False))
-                    results.append(result(cell, _numbers(row), file))
+                    if numbers := _numbers(row):
+                        results.append(result(cell, numbers, file))
             if results:
                 found.append(Taken(at.isoformat(timespec="seconds"), _host(data["params"]), results, night=True))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
             raise BadFile(f"{file} is not as asv writes it: {error!r}") from None
     if not found:
         raise BadFile(f"{folder} holds no results of asv with a cell of stepbench")
@@ -107,7 +108,8 @@ def read(folder: Path) -> list[Taken]:
 
 def _numbers(row: dict[str, Any]) -> list[float]:
     samples = (row.get("samples") or [None])[0]
-    return [float(v) for v in samples] if samples else [float(row["result"][0])]
+    found = samples or [row["result"][0]]  # null of a benchmark that failed
+    return [float(v) for v in found if v is not None]
 
 
 def _host(params: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """What all formats share: names, and rounds that were measured elsewhere."""
 
+import datetime
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +40,9 @@ def result(cell: Cell, seconds: Sequence[float], file: Path, told: Mapping[str, 
     """A cell of numbers from elsewhere, one a process. Nobody here has proven its work: it makes series, and no row of a table."""
     known = told or {}
     records = known.get("rounds") or [_bare(number, value) for number, value in enumerate(seconds, start=1)]
+    for record in records:
+        _checked(record["seconds_per_step"])
+        _checked(record["steady_seconds_per_step"])
     rounds = tuple(Round.of({**record, "part": 0, "number": n}, []) for n, record in enumerate(records, start=1))
     return Result(
         cell,
@@ -49,9 +54,24 @@ def result(cell: Cell, seconds: Sequence[float], file: Path, told: Mapping[str, 
     )
 
 
-def _bare(number: int, seconds: float) -> dict[str, Any]:
-    if not 0 < seconds < float("inf"):
+def _checked(seconds: float) -> None:
+    if not 0 < seconds < math.inf:
         raise ValueError(f"a step of {seconds} s")
+
+
+def moment(text: str) -> str:
+    """A time as it is stored: ISO 8601 in UTC, which one without a zone is taken for. Raises ValueError or OverflowError."""
+    found = datetime.datetime.fromisoformat(text)
+    found = found if found.tzinfo else found.replace(tzinfo=datetime.UTC)
+    return found.astimezone(datetime.UTC).isoformat(timespec="seconds")
+
+
+def changed(file: Path) -> str:
+    """When a file was last written, for those that do not say when they were measured."""
+    return datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
+
+
+def _bare(number: int, seconds: float) -> dict[str, Any]:
     return {
         "number": number,
         "part": 0,

@@ -8,7 +8,7 @@ from typing import Any
 from harness.records import Result
 from harness.store import Run
 from reports.contests import trusted
-from reports.interchange.common import BadFile, Taken, cell_of, result
+from reports.interchange.common import BadFile, Taken, cell_of, changed, result
 
 
 def write(run: Run, results: Sequence[Result]) -> str:
@@ -31,11 +31,8 @@ def knows(data: Any) -> bool:
 
 def read(file: Path, data: list[dict[str, Any]]) -> list[Taken]:
     """One number a cell: as of one process. It does not tell when: the file's own time is taken."""
-    import datetime
-
     pairs = [(cell_of(str(one["name"])), float(one["value"])) for one in data]
     found = [result(cell, [value], file) for cell, value in pairs if cell is not None]
     if not found:
         raise BadFile(f"{file} holds no cell of stepbench: its benchmarks are named otherwise")
-    at = datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")
-    return [Taken(at, {}, found)]
+    return [Taken(changed(file), {}, found)]

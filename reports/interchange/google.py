@@ -10,7 +10,7 @@ from typing import Any
 from harness.records import Result
 from harness.store import Run
 from reports.contests import trusted
-from reports.interchange.common import BadFile, Taken, cell_of, result
+from reports.interchange.common import BadFile, Taken, cell_of, changed, moment, result
 
 TO_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
 
@@ -68,4 +68,5 @@ def read(file: Path, data: dict[str, Any]) -> list[Taken]:
     found = [result(cell, own, file) for name, own in times.items() if (cell := cell_of(name)) is not None]
     if not found:
         raise BadFile(f"{file} holds no cell of stepbench: its benchmarks are named otherwise")
-    return [Taken(str(data["context"].get("date", "")), dict(data["context"].get("stepbench") or {}), found)]
+    date = data["context"].get("date")
+    return [Taken(moment(str(date)) if date else changed(file), dict(data["context"].get("stepbench") or {}), found)]

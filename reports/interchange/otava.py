@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from harness.nights.series import Nights
-from reports.interchange.common import BadFile, Taken, cell_of, result
+from reports.interchange.common import BadFile, Taken, cell_of, moment, result
 
 
 def write(nights: Nights) -> dict[str, str]:
@@ -25,7 +25,10 @@ def write(nights: Nights) -> dict[str, str]:
 
 def read(file: Path, text: str) -> list[Taken]:
     """One number a night and cell, as of one process."""
-    rows = list(csv.DictReader(io.StringIO(text)))
+    try:
+        rows = list(csv.DictReader(io.StringIO(text), strict=True))
+    except csv.Error as error:
+        raise BadFile(f"{file} is no CSV: {error}") from None
     names = [(name, cell) for name in (rows[0] if rows else {}) if (cell := cell_of(str(name))) is not None]
     if not names or "time" not in rows[0]:
         raise BadFile(f"{file} has no column `time`, or none that is named like a cell of stepbench")
@@ -33,7 +36,10 @@ def read(file: Path, text: str) -> list[Taken]:
     try:
         for row in rows:
             results = [result(cell, [float(row[name])], file) for name, cell in names if row[name]]
-            found.append(Taken(row["time"], {}, results, night=True))
-    except (ValueError, TypeError) as error:
+            if results:
+                found.append(Taken(moment(row["time"]), {}, results, night=True))
+    except (ValueError, TypeError, OverflowError) as error:
         raise BadFile(f"{file}: {error}") from None
+    if not found:
+        raise BadFile(f"{file} holds no number of a cell of stepbench")
     return found

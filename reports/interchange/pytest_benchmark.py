@@ -1,6 +1,5 @@
 """pytest-benchmark's JSON (5.3): a benchmark a cell, a round a process. `pytest-benchmark compare FILE` opens it."""
 
-import datetime
 import json
 import statistics
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from frameworks import Cell
 from harness.records import Result
 from harness.store import Run
 from reports.contests import trusted
-from reports.interchange.common import BadFile, Taken, cell_of, result, told
+from reports.interchange.common import BadFile, Taken, cell_of, moment, result, told
 
 VERSION = "5.3.0"
 """Whose form it is."""
@@ -103,12 +102,10 @@ def read(file: Path, data: dict[str, Any]) -> list[Taken]:
     for one in data["benchmarks"]:
         info = one.get("extra_info") or {}
         own = info.get("cell")
-        cell = Cell(**own) if own else cell_of(str(one.get("param") or one["name"]))
+        cell = Cell.of(Cell(**own).key) if own else cell_of(str(one.get("param") or one["name"]))
         if cell is not None:
             found.append(result(cell, one["stats"].get("data") or [one["stats"]["mean"]], file, info if own else None))
     if not found:
         raise BadFile(f"{file} holds no cell of stepbench: its benchmarks are named otherwise")
-    at = datetime.datetime.fromisoformat(str(data["datetime"]))
-    at = at if at.tzinfo else at.replace(tzinfo=datetime.UTC)
     host = data["machine_info"].get("stepbench") or {"processor": data["machine_info"].get("cpu", {}).get("brand_raw", "unknown")}
-    return [Taken(at.astimezone(datetime.UTC).isoformat(timespec="seconds"), host, found)]
+    return [Taken(moment(str(data["datetime"])), dict(host), found)]

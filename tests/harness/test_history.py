@@ -149,6 +149,37 @@ def write_on(file, ended):
         time.sleep(0.001)
 
 
+def test_what_is_said_of_merged_nights_names_them_by_their_new_numbers(historian, told, tmp_path):
+    """Into a store that has runs of its own."""
+    for _ in range(4):
+        historian.night()
+    historian.night({TORCH: 1.2})
+    judged = historian.night({TORCH: 1.2})
+    night.accept(historian.store, judged, [judged.verdict.findings[0].look.line], "known", "me")
+    target = Store(str(tmp_path / "b.sqlite"), "create")
+    for _ in range(3):
+        target.begin({"night": False}, {}, 1, [])
+    assert told("history", "merge", str(historian.store.file), "--store", str(target.file))[0] == 0
+    machine = judged.nights.machine
+    mine, theirs = series.load(historian.store, machine), series.load(target, machine)
+    assert [n.run for n in theirs.measured] == [n.run + 3 for n in mine.measured]
+    assert [theirs.stored(n.verdict["verdict"], i) for i, n in enumerate(theirs.measured)] == [
+        mine.stored(n.verdict["verdict"], i) for i, n in enumerate(mine.measured)
+    ]
+    assert theirs.accepted == mine.accepted != []
+
+
+def test_a_merged_night_of_a_clock_that_runs_ahead_is_not_tonight(historian, told, tmp_path, monkeypatch):
+    other = type(historian)(tmp_path / "ahead.sqlite", historian.cells, seed=2)
+    other.night(hours=24 * 365)
+    for _ in range(3):
+        historian.night()
+    assert told("history", "merge", str(other.store.file))[0] == 0
+    judged = historian.night()
+    assert [n.run for n in judged.nights.measured] == [1, 2, 3, 4, 5]
+    assert judged.last.run == 5
+
+
 def test_a_backup_is_whole_while_somebody_writes(historian, told, tmp_path):
     for _ in range(3):
         historian.night()

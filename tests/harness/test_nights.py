@@ -82,6 +82,57 @@ def test_a_change_that_has_gone_is_said_to_be_gone(historian):
     assert (judged.verdict.findings, night.exit_code(judged)) == ((), 0)
 
 
+def test_what_was_found_stays_through_a_night_that_nobody_judged(historian):
+    for _ in range(4):
+        historian.night()
+    assert historian.night({TORCH: 1.2}).verdict.findings
+    historian.night({TORCH: 1.2}, rounds=3, judged=False)
+    judged = historian.night({TORCH: 1.2}, time=False)
+    assert [(f.look.line, f.state) for f in judged.verdict.findings] == [(key(TORCH), "open")]
+    assert night.exit_code(judged) == 1
+    assert list(judged.nights.detector().track(key(TORCH)).inside) == [True] * 4 + [False] * 3
+
+
+def test_a_night_that_nobody_judged_is_no_baseline(historian):
+    for _ in range(4):
+        historian.night()
+    historian.night({TORCH: 1.2}, rounds=3, judged=False)
+    judged = historian.night({TORCH: 1.2})
+    assert [f.look.line for f in judged.verdict.findings] == [key(TORCH)]
+    assert list(judged.nights.detector().track(key(TORCH)).inside) == [True] * 4 + [False] * 2
+
+
+def test_what_was_found_has_gone_only_where_fresh_rounds_say_so(historian):
+    for _ in range(4):
+        historian.night()
+    assert historian.night({TORCH: 1.2}).verdict.findings
+    for options in ({"time": False}, {"fresh": {TORCH: 1.2}}):
+        judged = historian.night({}, **options)
+        assert [(f.look.line, f.state) for f in judged.verdict.findings] == [(key(TORCH), "open")]
+        assert judged.verdict.recovered == ()
+
+
+def test_without_time_to_look_again_nothing_becomes_usual(historian):
+    for _ in range(4):
+        historian.night()
+    for _ in range(12):
+        judged = historian.night({TORCH: 1.15}, time=False)
+    assert night.exit_code(judged) == 3
+    assert key(TORCH) in [look.line for look in judged.verdict.undecided]
+    found = {f.look.line: f.look for f in historian.night({TORCH: 1.15}).verdict.findings}
+    assert found[key(TORCH)].shift.estimate == pytest.approx(1.15, abs=0.03)
+
+
+def test_what_was_accepted_is_no_regression_any_more(historian):
+    for _ in range(4):
+        historian.night()
+    judged = historian.night({TORCH: 1.2})
+    night.accept(historian.store, judged, [key(TORCH)], "a new fan", "me")
+    again = night.remembered(historian.store)
+    assert (again.verdict.findings, night.exit_code(again)) == ((), 0)
+    assert "accepted by me: a new fan" in again.notes
+
+
 def slower(share, cells, *probes):
     return {**dict.fromkeys(cells, share), **dict.fromkeys(probes, share)}
 
@@ -148,6 +199,19 @@ def test_another_frozen_environment_begins_another_series(historian):
     assert judged.verdict.findings == ()
     unjudged = {line.name for line in judged.verdict.unjudged}
     assert {c.key for c in historian.cells if c.framework == "jax"} | {"jax"} == unjudged
+
+
+def test_a_change_of_environment_is_seen_after_a_night_without_it(historian):
+    for _ in range(4):
+        historian.night()
+    everybody = list(historian.cells)
+    historian.cells = [cell for cell in everybody if cell.framework != "jax"]
+    historian.night()
+    historian.cells, historian.digests["jax"] = everybody, "another"
+    jax = [cell for cell in everybody if cell.framework == "jax"]
+    judged = historian.night(slower(1.3, jax))
+    assert {key(cell) for cell in jax} <= set(judged.verdict.unjudged)
+    assert not judged.nights.detector().track(key(jax[0])).inside[0]
 
 
 def test_another_pace_begins_another_series(historian):

@@ -12,6 +12,7 @@ import pytest
 from harness.cli import cli
 from harness.nights import series
 from harness.store import Store
+from reports import history
 from reports.interchange import FORMATS, read
 
 
@@ -58,7 +59,9 @@ def test_every_process_is_read_back(historian, told, tmp_path, style):
     told("export", style, "-o", str(file))
     assert told("import", str(file)) == "1 night of 12 cells, run 2\n"
     assert {cell: pytest.approx(times) for cell, times in seconds(historian.store, 1).items()} == seconds(historian.store, 2)
-    assert [n.run for n in series.load(historian.store).measured] == [1, 2]
+    own = series.load(historian.store)
+    assert [n.run for n in own.measured] == [1], "what is imported is a history of its own"
+    assert [n.run for n in series.load(historian.store, f"{own.machine}, imported").measured] == [2]
     assert historian.store.run().id == 1, "it is no run that tables are made of"
 
 
@@ -109,6 +112,21 @@ def test_otava_has_a_row_a_night(historian, told, tmp_path):
     file = tmp_path / "nights.csv"
     file.write_text("\n".join(",".join(row) for row in rows))
     assert told("import", str(file)) == "2 nights of 12 cells, run 3 to 4\n"
+    assert told("import", str(file)) == f"nothing new: 2 nights of {file} are here already\n"
+    imported = series.load(historian.store, f"{series.load(historian.store).machine}, imported")
+    assert [n.run for n in imported.measured] == [3, 4], "a night of one number is one"
+    assert [row["verdict"] for row in history.nights(imported)] == ["imported"] * 2
+
+
+KEY = "fcn-5/numpy/default/cpu/1t/b64/float32/train"
+
+
+def bench(more, at="2026-11-01"):
+    """A file of pytest-benchmark's with one cell."""
+    cell = '{"workload": "fcn-5", "framework": "numpy", "variant": "default", "device": "cpu", "threads": 1, "mini_batch": 64}'
+    info = f'{{"cell": {cell}{", " + more if more else ""}}}'
+    one = f'{{"name": "{KEY}", "extra_info": {info}, "stats": {{"data": [1.0]}}}}'
+    return f'{{"datetime": "{at}", "machine_info": {{}}, "benchmarks": [{one}]}}'
 
 
 @pytest.mark.parametrize(
@@ -121,6 +139,17 @@ def test_otava_has_a_row_a_night(historian, told, tmp_path):
         ("a.json", '[{"name": "a", "unit": "s", "value": 1}]', "holds no cell"),
         ("a.json", '{"benchmarks": [{"name": "x", "real_time": 1, "time_unit": "h"}], "context": {}}', "is not as google writes it"),
         ("a.csv", "time,commit,a\n1,2,3\n", "none that is named like a cell"),
+        ("a.csv", f"time,commit,{KEY}\nlast night,x,1.0\n", "Invalid isoformat string"),
+        ("a.csv", f"time,commit,{KEY}\n2026-11-01,x,\n", "holds no number"),
+        ("a.csv", f'time,commit,{KEY}\n"2026-11-01,x,1.0\n', "is no CSV"),
+        ("a.csv", f"time,commit,{KEY}\n2026-11-01,x,{'1' * 200000}\n", "is no CSV"),
+        ("a.json", "[" * 100000, "is no JSON"),
+        ("a.json", f'[{{"name": "{KEY}", "unit": "s", "value": {10**400}}}]', "is not as github writes it"),
+        ("a.json", f'[{{"name": "{KEY}", "unit": "s", "value": 1}}, {{"name": "{KEY}", "unit": "s", "value": 1}}]', "more than once"),
+        ("a.json", bench('"rounds": [{"seconds_per_step": -1, "steady_seconds_per_step": 1}]'), "a step of -1 s"),
+        ("a.json", bench('"rounds": [{"seconds_per_step": "x", "steady_seconds_per_step": 1}]'), "is not as pytest_benchmark writes it"),
+        ("a.json", bench("").replace('"threads": 1', '"threads": "x"'), "is not as pytest_benchmark writes it"),
+        ("a.json", bench("", "0001-01-01T00:00:00+05:00"), "is not as pytest_benchmark writes it"),
         ("a.json", '[{"name": "a/b/c/cpu/1t/b1/float32/train", "unit": "s", "value": -1}]', "is not as github writes it"),
     ],
 )
