@@ -347,7 +347,7 @@ def _read(store: Store, runs: Sequence[Run]) -> list[Measured]:
     readings: dict[int, dict[int, dict[str, list[float]]]] = {n: {} for n in numbers}
     for run, number, seconds in store.probes(numbers):
         for name, value in seconds.items():
-            if value > 0:
+            if 0 < value < math.inf:
                 readings[run].setdefault(number, {}).setdefault(name, []).append(math.log(value))
     found = []
     for one in runs:

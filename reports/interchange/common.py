@@ -43,13 +43,15 @@ def result(cell: Cell, seconds: Sequence[float], file: Path, told: Mapping[str, 
     for record in records:
         _checked(record["seconds_per_step"])
         _checked(record["steady_seconds_per_step"])
+    environment = dict(known.get("environment") or {})
+    environment["packages"] = dict(environment.get("packages") or {})
     rounds = tuple(Round.of({**record, "part": 0, "number": n}, []) for n, record in enumerate(records, start=1))
     return Result(
         cell,
         "inconclusive",
         f"imported from {file.name}: its work was not proven here",
         rounds,
-        environment=dict(known.get("environment") or {}),
+        environment=environment,
         definition=str(known.get("definition") or ""),
     )
 

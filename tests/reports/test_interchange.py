@@ -149,6 +149,7 @@ def bench(more, at="2026-11-01"):
         ("a.json", bench('"rounds": [{"seconds_per_step": -1, "steady_seconds_per_step": 1}]'), "a step of -1 s"),
         ("a.json", bench('"rounds": [{"seconds_per_step": "x", "steady_seconds_per_step": 1}]'), "is not as pytest_benchmark writes it"),
         ("a.json", bench("").replace('"threads": 1', '"threads": "x"'), "is not as pytest_benchmark writes it"),
+        ("a.json", bench('"environment": {"packages": [1]}'), "is not as pytest_benchmark writes it"),
         ("a.json", bench("", "0001-01-01T00:00:00+05:00"), "is not as pytest_benchmark writes it"),
         ("a.json", '[{"name": "a/b/c/cpu/1t/b1/float32/train", "unit": "s", "value": -1}]', "is not as github writes it"),
     ],
