@@ -136,7 +136,7 @@ class Detector:
         waiting = [look for look in looks if look.p <= CANDIDATE and look.line not in self.open and _telling(look.line, erratic)]
         confirmed: list[Look] = []
         refuted: list[Look] = []
-        fresh = rounds[:0]
+        returned, fresh = self._returned(base, rounds, more, noise, erratic, certain)  # first: while it stands, nothing else of it is seen
         unaffordable: set[Line] = set()
         while left := [look for look in waiting if look.line not in unaffordable]:
             clearest = max(left, key=lambda look: _worth(look, (takes or self._groups)([look.line])))
@@ -147,7 +147,6 @@ class Detector:
             fresh = numpy.vstack([fresh, found])
             waiting, new, gone = self._confirm(waiting, confirmed, rounds, fresh, usual)
             confirmed, refuted = confirmed + new, refuted + gone
-        returned, fresh = self._returned(base, rounds, fresh, more, noise, erratic, certain)
         verdict = Verdict(
             night=len(self.nights),
             findings=tuple(Finding(look, "new", len(self.nights)) for look in confirmed),
@@ -323,14 +322,14 @@ class Detector:
         self,
         base: Rounds,
         rounds: Array,
-        fresh: Array,
         more: Callable[[Sequence[Line]], Array | None],
         noise: Noise,
         erratic: float | None,
         certain: Array,
     ) -> tuple[list[Line], Array]:
-        """Which changes of nights before have gone, and all fresh rounds: that, too, is said of what fresh rounds confirm alone."""
+        """Which changes of nights before have gone, and fresh rounds: that, too, is said of what fresh rounds confirm alone."""
         gone: list[Line] = []
+        fresh = rounds[:0]
         for line, finding in self.open.items():
             i = self.lines.index(line)
             if base.n[i] < FEWEST_ROUNDS or not _telling(line, erratic) or not self._nearer(finding, float(base.mean[i])):
