@@ -257,9 +257,8 @@ def events_group() -> None:
 @store_option
 def add_event(text: str, at: str | None, who: str | None, location: str | None) -> None:
     """Note an event: stepbench events add "new fan"."""
-    import datetime
-
     from harness import host
+    from reports.interchange.common import moment
     from reports.sheet import printable
     from reports.stored import open_store
 
@@ -268,14 +267,9 @@ def add_event(text: str, at: str | None, who: str | None, location: str | None) 
     when = None
     if at is not None:
         try:
-            parsed = datetime.datetime.fromisoformat(at)
-        except ValueError:
+            when = moment(at)
+        except (ValueError, OverflowError):
             raise click.BadParameter(f"{at!r} is no date: write it like 2026-11-03", param_hint="--at") from None
-        parsed = parsed if parsed.tzinfo else parsed.replace(tzinfo=datetime.UTC)
-        try:
-            when = parsed.astimezone(datetime.UTC).isoformat(timespec="seconds")
-        except OverflowError:
-            raise click.BadParameter(f"{at!r} is no date of today's calendar in UTC", param_hint="--at") from None
     store = open_store(location, "create")
     said = printable(text.strip())
     store.add_event(host.machine(host.facts()), "event", said, _who(who), when)

@@ -118,11 +118,11 @@ class Detector:
         rounds: Array,
         more: Callable[[Sequence[Line]], Array | None],
         same: Collection[Line] = (),
-        takes: Callable[[Sequence[Line]], float] | None = None,
+        seconds: Sequence[float] = (),
     ) -> Verdict:
         """Judges a night of these rounds, and remembers it. `more` measures fresh rounds of these lines, some at a time, or gives None for
-        lack of time; one of them `takes` so long, by default as many seconds as there are groups in it. Lines of releases that are the
-        `same` as the frozen ones are no slower tonight."""
+        lack of time. Lines of releases that are the `same` as the frozen ones are no slower tonight. `seconds`: of one round of each of
+        the layout's groups, by default as long as each other."""
         changed = self.layout.columns(self.open)  # what others are held against should not have changed itself
         values = self.layout.values(rounds, changed)
         spread = spread_of(self.layout.common(rounds))
@@ -136,10 +136,11 @@ class Detector:
         waiting = [look for look in looks if look.p <= CANDIDATE and look.line not in self.open and _telling(look.line, erratic)]
         confirmed: list[Look] = []
         refuted: list[Look] = []
-        returned, fresh = self._returned(base, rounds, more, noise, erratic, certain)  # first: while it stands, nothing else of it is seen
+        returned, fresh = self._returned(base, rounds, more, usual, erratic, certain)  # first: while it stands, nothing else of it is seen
+        each = seconds or [1.0] * len(self.layout.groups)
         unaffordable: set[Line] = set()
         while left := [look for look in waiting if look.line not in unaffordable]:
-            clearest = max(left, key=lambda look: _worth(look, (takes or self._groups)([look.line])))
+            clearest = max(left, key=lambda look: _worth(look, sum(each[g] for g in self.layout.needed([look.line]))))
             found = more([clearest.line])
             if found is None or not len(found):
                 unaffordable.add(clearest.line)  # another may need less
@@ -161,9 +162,6 @@ class Detector:
         verdict = self._with_open(verdict, returned)
         self._remember(base, self._rounds(self.layout.values(fresh, changed), certain) if len(fresh) else None, verdict, spread)
         return verdict
-
-    def _groups(self, lines: Sequence[Line]) -> float:
-        return len(self.layout.needed(lines))
 
     def replay(self, rounds: Array, fresh: Array, verdict: Verdict | None, same: Collection[Line] = ()) -> None:
         """Remembers a night that was judged before; None of one that ended before it was: what had been found is still so."""
@@ -323,7 +321,7 @@ class Detector:
         base: Rounds,
         rounds: Array,
         more: Callable[[Sequence[Line]], Array | None],
-        noise: Noise,
+        usual: Usual,
         erratic: float | None,
         certain: Array,
     ) -> tuple[list[Line], Array]:
@@ -334,23 +332,23 @@ class Detector:
             i = self.lines.index(line)
             if base.n[i] < FEWEST_ROUNDS or not _telling(line, erratic) or not self._nearer(finding, float(base.mean[i])):
                 continue
-            if certain[i]:
-                gone.append(line)
-                continue
-            while True:
-                new = self._measured(self.open, rounds, fresh)[0]
-                if new.n[i] >= _fewest_fresh(line, clear=True):
-                    back = self._nearer(finding, float(new.mean[i]))
-                    if back and self._apart(finding, float(new.mean[i]), int(new.n[i]), noise):
-                        gone.append(line)
-                        break
-                    if not back or new.n[i] >= MOST_FRESH:
-                        break
-                found = more([line])
-                if found is None or not len(found):
-                    break
+            answer = True if certain[i] else self._has_gone(finding, rounds, fresh, usual.noise)
+            while answer is None and (found := more([line])) is not None and len(found):
                 fresh = numpy.vstack([fresh, found])
+                answer = self._has_gone(finding, rounds, fresh, usual.noise)
+            gone += [line] if answer else []
         return gone, fresh
+
+    def _has_gone(self, finding: Finding, rounds: Array, fresh: Array, noise: Noise) -> bool | None:
+        """Whether fresh rounds say so; None while they are too few to say."""
+        line, new = finding.look.line, self._measured(self.open, rounds, fresh)[0]
+        i = self.lines.index(line)
+        count, mean = int(new.n[i]), float(new.mean[i])
+        if count < _fewest_fresh(line, clear=True):
+            return None
+        if not self._nearer(finding, mean):
+            return False
+        return True if self._apart(finding, mean, count, noise) else None if count < MOST_FRESH else False
 
     def _nearer(self, finding: Finding, mean: float) -> bool:
         """Whether a line is nearer to its baseline than to what was found."""

@@ -6,7 +6,7 @@ remembers what it measured.
 """
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ def carry_out(plan: Plan, newest: Collection[str], store: Store, watch: Watch) -
         store.save(run, list(session.results.values()))
         measuring = _Measuring(session, store, run, watch, deadline)
         base = measuring.first_rounds()
-        judge(store, run, {"base": base, "notes": notes}, measuring.fresh_rounds, measuring.takes)
+        judge(store, run, {"base": base, "notes": notes}, measuring.fresh_rounds, measuring.seconds)
         session.find_limits()
         store.save(run, list(session.results.values()))
     return remembered(store, run)
@@ -124,18 +124,19 @@ def carry_out(plan: Plan, newest: Collection[str], store: Store, watch: Watch) -
 
 More = Callable[[Nights, Sequence[Line]], Array | None]
 """Measures fresh rounds of some lines, beside the nights so far."""
-Takes = Callable[[Nights, Sequence[Line]], float]
-"""How long one such round takes."""
 
 
-def judge(store: Store, run: int, known: dict[str, Any], more: More, takes: Takes | None = None) -> None:
-    """Judges the last night, of which the first rounds are stored, and stores what is said of it beside what is known."""
+def judge(store: Store, run: int, known: dict[str, Any], more: More, seconds: Mapping[tuple[Cell, ...], float] | None = None) -> None:
+    """Judges the last night, of which the first rounds are stored, and stores what is said of it beside what is known; `seconds` that a
+    round of the cells that take turns took."""
     nights = series.load(store)
     tonight = replace(nights.measured[-1], base=known["base"])
     assert tonight.run == run
     detector = nights.detector(len(nights.measured) - 1)
+    took = {group[0].contest: one for group, one in (seconds or {}).items() if group}
+    each = [took.get(nights.layout.cells[group[0]].contest, 1.0) for group in nights.layout.groups]
     rounds, same = nights.rounds(tonight, fresh=False), nights.same(tonight)
-    verdict = detector.tonight(rounds, lambda lines: more(nights, lines), same, takes and (lambda lines: takes(nights, lines)))
+    verdict = detector.tonight(rounds, lambda lines: more(nights, lines), same, each)
     store.save_night(run, {**known, "verdict": nights.to_store(verdict)})
 
 
@@ -168,7 +169,9 @@ class _Measuring:
 
     def fresh_rounds(self, nights: Nights, lines: Sequence[Line]) -> Array | None:
         """Some more rounds of what these lines need; None where there is no time for two."""
-        groups, each = self._needed(nights, lines), self.takes(nights, lines)
+        contests = {nights.layout.cells[nights.layout.groups[g][0]].contest for g in nights.layout.needed(lines)}
+        groups = [group for group in self.groups if group[0].contest in contests]
+        each = sum(self.seconds.get(group, 0.0) for group in groups or [()])
         count = min(CHUNK if len(groups) < len(self.groups) else CHUNK // 2, int((self.deadline - time.monotonic()) / max(each, 1e-3)))
         if count < FEWEST_ROUNDS:
             return None
@@ -177,14 +180,6 @@ class _Measuring:
         for _ in range(count):
             self._round(groups)
         return nights.rounds(replace(series.tonight(self.store, self.run), base=before), fresh=True)
-
-    def takes(self, nights: Nights, lines: Sequence[Line]) -> float:
-        """Seconds of one more round of what these lines need, by the last one."""
-        return sum(self.seconds.get(group, 0.0) for group in self._needed(nights, lines) or [()])
-
-    def _needed(self, nights: Nights, lines: Sequence[Line]) -> list[tuple[Cell, ...]]:
-        contests = {nights.layout.cells[nights.layout.groups[g][0]].contest for g in nights.layout.needed(lines)}
-        return [group for group in self.groups if group[0].contest in contests]
 
     def _round(self, groups: Sequence[tuple[Cell, ...]]) -> None:
         self.number += 1
@@ -227,7 +222,7 @@ def too_little(judged: Judged) -> str:
             " of the machine as a whole nothing can be said"
         )
     known = [cell for cell in cells if Line("cell", cell.key) not in verdict.unjudged]
-    if len(judged.nights.measured) > FEWEST_NIGHTS and len(known) < ENOUGH * len(cells):
+    if sum(one.verdict is not None for one in judged.nights.measured) > FEWEST_NIGHTS and len(known) < ENOUGH * len(cells):
         return f"{len(cells) - len(known)} of {len(cells)} cells have no {FEWEST_NIGHTS} nights in their baseline: their series began anew"
     if slower := unanswered(verdict):
         which = f"{slower} line{'s' * (slower != 1)} looked slower beyond chance"

@@ -320,12 +320,8 @@ FEWEST = 2
 """Rounds of a night that ended early, from which it counts as one."""
 
 
+@readable("nights")
 def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
-    with readable("nights"):
-        return _read(store, runs)
-
-
-def _read(store: Store, runs: Sequence[Run]) -> list[Measured]:
     numbers = [run.id for run in runs]
     verdicts = store.verdicts()
     paces = {run.id: Pace(**run.plan["pace"]) for run in runs}  # of more laps the least is less
@@ -356,11 +352,7 @@ def _read(store: Store, runs: Sequence[Run]) -> list[Measured]:
         imported = bool(one.plan.get("imported"))
         if not (verdict or imported or one is runs[-1]) and max((len(own) for own in cells.values()), default=0) < FEWEST:
             continue  # it was interrupted before it told anything
-        if verdict and not (isinstance(verdict["verdict"], dict) and all(isinstance(note, str) for note in verdict.get("notes", ()))):
-            raise ValueError(f"what was said of night {one.id}")
-        dict(one.host.get("surroundings") or {})
-        if datetime.datetime.fromisoformat(one.started_at).tzinfo is None:
-            raise ValueError(f"{one.started_at!r} is of no time zone")
+        _check(one, verdict)
         found.append(
             Measured(
                 run=one.id,
@@ -379,3 +371,12 @@ def _read(store: Store, runs: Sequence[Run]) -> list[Measured]:
             )
         )
     return found
+
+
+def _check(run: Run, verdict: dict[str, Any] | None) -> None:
+    """What of a night is read much later. Raises ValueError or TypeError where it could not be."""
+    if verdict and not (isinstance(verdict["verdict"], dict) and all(isinstance(note, str) for note in verdict.get("notes", ()))):
+        raise ValueError(f"what was said of night {run.id}")
+    dict(run.host.get("surroundings") or {})
+    if datetime.datetime.fromisoformat(run.started_at).tzinfo is None:
+        raise ValueError(f"{run.started_at!r} is of no time zone")

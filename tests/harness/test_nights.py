@@ -93,6 +93,13 @@ def test_what_was_found_stays_through_a_night_that_nobody_judged(historian):
     assert list(judged.nights.detector().track(key(TORCH)).inside) == [True] * 4 + [False] * 3
 
 
+def test_the_first_night_after_some_that_were_killed_is_a_first_night(historian):
+    for _ in range(3):
+        historian.night(rounds=3, judged=False)
+    judged = historian.night()
+    assert (judged.verdict.judged, night.exit_code(judged)) == (0, 0)
+
+
 def test_a_night_that_nobody_judged_is_no_baseline(historian):
     for _ in range(4):
         historian.night()
@@ -429,9 +436,7 @@ def test_what_takes_longer_is_looked_at_again_later(slow):
         asked.extend(lines)
         return rng.normal(0, 0.01, (4, len(cells))) + change
 
-    verdict = detector.tonight(
-        rng.normal(0, 0.01, (4, len(cells))) + change, more, takes=lambda lines: 90.0 if lines[0] == key(cells[4 * slow]) else 10.0
-    )
+    verdict = detector.tonight(rng.normal(0, 0.01, (4, len(cells))) + change, more, seconds=[90.0 if g == slow else 10.0 for g in range(2)])
     assert asked[0] == key(cells[4 * (1 - slow)])
     assert {f.look.line for f in verdict.findings} >= {key(cells[0]), key(cells[4])}
     assert verdict.fresh_rounds == 4, "four rounds confirm what is clear"
