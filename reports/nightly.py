@@ -64,6 +64,12 @@ def since(judged: Judged, finding: Finding) -> str:
     return judged.nights.since(at) + (f", with {'; '.join(news)}" if news else "")
 
 
+def by_now(judged: Judged, finding: Finding) -> str:
+    """How an older finding is tonight: it keeps the size that was confirmed, and may have grown since."""
+    look = next((look for look in judged.verdict.looks if look.line == finding.look.line), None)
+    return f"tonight {change(look.shift)}" if look else "not measured tonight"
+
+
 def headline(judged: Judged) -> str:
     """The night in one line."""
     code, verdict = exit_code(judged), judged.verdict
@@ -102,9 +108,8 @@ def points(judged: Judged) -> list[str]:
     for cause in judged.causes:
         look = cause.main.look
         said = f"{subject(cause, judged)} takes {change(look.shift)} as long since {since(judged, cause.main)}"
-        unseen = cause.main.look.line in judged.verdict.unjudged
         state = "found tonight" if cause.main.state == "new" else f"found on {judged.nights.since(cause.main.confirmed)}, not accepted"
-        state += ", not measured tonight" if unseen else ""
+        state += f"; {by_now(judged, cause.main)}" if cause.main.state == "open" else ""
         found.append(printable(f"{said}; {state}. Side: {SIDES[cause.side]} ({'; '.join(cause.evidence)}). Look first at {cause.look_at}."))
     for finding in judged.verdict.recovered:
         name = line_name(finding.look.line, judged.nights.cells)

@@ -1,6 +1,7 @@
 """Nights: what is found, when, on whose side, and what is remembered of it."""
 
 import math
+import re
 
 import numpy
 import pytest
@@ -14,6 +15,7 @@ from harness.nights.simulation import Fault, Recorded, Simulator
 from harness.nights.verdict import Finding, Look
 from harness.statistics import Estimate
 from harness.turns import Pace
+from reports import nightly
 
 TORCH = Cell("lstm-32", "torch", "default", "cpu", 2, 64)
 
@@ -46,6 +48,18 @@ def test_a_slower_cell_is_reported_in_its_first_night_and_stays_until_it_is_acce
     assert (after.verdict.findings, night.exit_code(after)) == ((), 0)
     back = historian.night({TORCH: 1.0})
     assert [f.look.slower for f in back.verdict.findings] == [False], "against the baseline that was accepted"
+
+
+def test_a_finding_that_has_grown_says_so(historian):
+    """It keeps the size that was confirmed; tonight's stands beside it."""
+    for _ in range(4):
+        historian.night()
+    historian.night({TORCH: 1.15})
+    (said,) = nightly.points(historian.night({TORCH: 1.4}))
+    was, now = map(float, re.findall(r"(?:takes|tonight) ([0-9.]+)x", said))
+    assert (was, now) == (pytest.approx(1.15, abs=0.05), pytest.approx(1.4, abs=0.07))
+    (said,) = nightly.points(historian.night(disturbed="a neighbour"))
+    assert "not measured tonight" in said
 
 
 def test_a_night_without_time_to_look_again_is_not_called_clean(historian):
