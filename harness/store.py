@@ -248,6 +248,16 @@ class Store:
                 found[key].rounds.append((number, record))
         return list(found.values())
 
+    def statuses(self, chosen: Sequence[int]) -> dict[int, dict[Cell, tuple[str, str]]]:
+        """Status and reason of every cell of some runs."""
+        columns = (results.c.run, results.c.status, results.c.reason, *(results.c[name] for name in Cell._fields))
+        query = sql.select(*columns).where(results.c.run.in_(list(chosen))).order_by(results.c.id)
+        found: dict[int, dict[Cell, tuple[str, str]]] = {}
+        with self.reading() as connection:
+            for run, status, reason, *axes in connection.execute(query):
+                found.setdefault(run, {})[Cell(*axes)] = status, reason
+        return found
+
     def save_probes(self, run: int, number: int, seconds: dict[str, float]) -> None:
         """One reading of the probes, in a round of a run."""
         with self.writing() as connection:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from harness.nights.lines import Line
-from harness.nights.night import unanswered
+from harness.nights.night import answer, said
 from harness.nights.series import Nights
+from harness.nights.verdict import Verdict
 from harness.problems import BadRequest
 from reports.nightly import line_name, per_cent
 from reports.sheet import Column, Place, Sheet, printable
@@ -20,14 +21,14 @@ def nights(found: Nights) -> list[dict[str, Any]]:
     """An object a night."""
     rows = []
     for i, night in enumerate(found.measured):
-        verdict = found.stored(night.verdict["verdict"], i) if night.verdict else None
+        verdict = said(found, i)
         findings = verdict.findings if verdict else ()
         rows.append(
             {
                 "night": i + 1,
                 "run": night.run,
                 "at": night.at,
-                "verdict": "imported" if night.imported else _word(verdict),
+                "verdict": "imported" if night.imported else _word(found, i, verdict),
                 "findings": [f"{line_name(f.look.line, found.cells)}: {per_cent(f.look.shift)}" for f in findings],
                 "cells": len(night.logs),
                 "rounds": night.rounds,
@@ -38,14 +39,13 @@ def nights(found: Nights) -> list[dict[str, Any]]:
     return rows
 
 
-def _word(verdict: Any) -> str:
+def _word(found: Nights, number: int, verdict: Verdict | None) -> str:
     if verdict is None:
         return "interrupted"
-    if any(f.look.slower for f in verdict.findings):
-        return "regression"
-    if verdict.erratic is not None:
-        return "inconclusive"
-    return "too little" if unanswered(verdict) else "clean" if verdict.judged else "no baseline yet"
+    code = answer(found, number, verdict)
+    if code == 3:
+        return "too little" if verdict.erratic is None else "inconclusive"
+    return "regression" if code else "clean" if verdict.judged else "no baseline yet"
 
 
 def nights_sheet(rows: Sequence[dict[str, Any]], machine: str) -> Sheet:

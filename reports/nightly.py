@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from frameworks import Cell
 from harness.nights.attribution import SIDES, Cause
 from harness.nights.lines import Line
-from harness.nights.night import Judged, exit_code, too_little
+from harness.nights.night import Judged, exit_code
 from harness.nights.verdict import PATHS, Finding, Look, plain
 from harness.probes import about
 from harness.statistics import Estimate
@@ -58,9 +58,13 @@ def sure(look: Look) -> str:
 
 
 def since(judged: Judged, finding: Finding) -> str:
-    """The night of a change, and what else was new in it."""
+    """The night of a change, and what else was new in it; a drift has no first night."""
     at = finding.look.since
+    if finding.look.path == "drift":
+        return f"{judged.nights.since(at)}, little by little"
     news = judged.nights.changes(at)
+    if finding.look.line.kind == "software" and (held := judged.nights.release(at, Cell.of(finding.look.line.name).base)):
+        news += [] if any(held in one for one in news) else [f"the newest release beside the frozen one: {held}"]
     return judged.nights.since(at) + (f", with {'; '.join(news)}" if news else "")
 
 
@@ -81,7 +85,7 @@ def headline(judged: Judged) -> str:
         more = f" and {len(causes) - 3} more" if len(causes) > 3 else ""
         return f"Regression: {what}{more}" + ("" if new else ", found before and not accepted") + "."
     if code == 3:
-        return f"Too little could be measured: {too_little(judged)}."
+        return f"Too little could be measured: {judged.too_little}."
     if len(judged.nights.measured) == 1:
         return "First night: it is what the next ones are held against; after two nights there are verdicts."
     if not verdict.judged:
@@ -105,10 +109,13 @@ def subject(cause: Cause, judged: Judged) -> str:
 def points(judged: Judged) -> list[str]:
     """A sentence for each cause, and for what has gone."""
     found = []
+    before = {finding.look.line: finding for finding in judged.verdict.replaced}
     for cause in judged.causes:
         look = cause.main.look
         said = f"{subject(cause, judged)} takes {change(look.shift)} as long since {since(judged, cause.main)}"
         state = "found tonight" if cause.main.state == "new" else f"found on {judged.nights.since(cause.main.confirmed)}, not accepted"
+        if old := before.get(look.line):
+            state += f"; it was {per_cent(old.look.shift)} since {judged.nights.since(old.look.since)}"
         state += f"; {by_now(judged, cause.main)}" if cause.main.state == "open" else ""
         found.append(printable(f"{said}; {state}. Side: {SIDES[cause.side]} ({'; '.join(cause.evidence)}). Look first at {cause.look_at}."))
     for finding in judged.verdict.recovered:
@@ -170,7 +177,7 @@ def remarks(judged: Judged) -> list[str]:
     """What could not be judged, and how the night was."""
     verdict, last, cells = judged.verdict, judged.last, judged.nights.cells
     found = list(map(printable, judged.notes))
-    if exit_code(judged) != 3 and (why := too_little(judged)):
+    if exit_code(judged) != 3 and (why := judged.too_little):
         found.append(f"Besides: {why}.")
     if verdict.undecided:
         names = "; ".join(f"{line_name(look.line, cells)} ({per_cent(look.shift)})" for look in verdict.undecided)
@@ -184,6 +191,8 @@ def remarks(judged: Judged) -> list[str]:
         names = "; ".join(line_name(line, cells) for line in unjudged[:6])
         names += f"; and {len(unjudged) - 6} more" if len(unjudged) > 6 else ""
         found.append(f"Not judged, for too few rounds tonight or too few nights before: {names}.")
+    if verdict.judged and Line("machine", "") in verdict.unjudged:
+        found.append("Whether the machine as a whole is slower could not be judged either.")
     failed = [r for r in judged.results if r.status not in ("ok", "unfinished")]
     found += [f"{line_name(Line('cell', r.cell.key), cells)}: {r.status}{f' ({r.reason})' if r.reason else ''}." for r in failed]
     if news := judged.nights.changes(len(judged.nights.measured) - 1):
@@ -200,8 +209,14 @@ def remarks(judged: Judged) -> list[str]:
 
 def environment_diff(judged: Judged) -> list[tuple[str, list[str]]]:
     """For each night in which something began: what is different in it from the last good one before."""
-    nights = sorted({finding.look.since for finding in judged.verdict.findings})
-    return [(judged.nights.since(night), judged.nights.changes(night)) for night in nights if night]
+    nights = sorted({finding.look.since for finding in judged.verdict.findings if finding.look.path != "drift"})
+    found = {night: judged.nights.changes(night) for night in nights if night}
+    software = [f for f in judged.verdict.findings if f.look.line.kind == "software" and f.look.since]
+    for night, name in dict.fromkeys((f.look.since, Cell.of(f.look.line.name).base) for f in software):
+        held = judged.nights.release(night, name)
+        if held and not any(held in one for one in found[night]):
+            found[night].append(f"{name}, the newest release beside the frozen one: {held}")
+    return [(judged.nights.since(night), changes) for night, changes in found.items()]
 
 
 def to_json(judged: Judged) -> dict[str, Any]:
@@ -227,6 +242,7 @@ def to_json(judged: Judged) -> dict[str, Any]:
             for cause in judged.causes
         ],
         "recovered": [_finding(judged, finding) for finding in verdict.recovered],
+        "replaced": [_finding(judged, finding) for finding in verdict.replaced],
         "undecided": [_look(judged, look) for look in verdict.undecided],
         "refuted": plain(verdict.refuted),
         "not_judged": plain(verdict.unjudged),

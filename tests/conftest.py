@@ -110,6 +110,7 @@ class Historian:
         self.store, self.cells, self.random = Store(str(file), "create"), cells, numpy.random.default_rng(seed)
         self.own, self.common = own, common
         self.at = datetime.datetime(2026, 11, 1, 2, 0, tzinfo=datetime.UTC)
+        self.failing = {}
         self.facts, self.packages, self.digests, self.pace = dict(FACTS), {}, {}, PACE
 
     def night(self, slower=None, rounds=5, fresh=None, judged=True, same=(), disturbed="", spread=None, hours=24, time=True):
@@ -148,7 +149,11 @@ class Historian:
             probes = {name: slower.get(name, 1.0) * math.exp(common + self.random.normal(0, self.own)) for name in PROBES}
             self.store.save_probes(run, number, probes)
         proof = Proof(True, "", CHECK, 1, CHECK)
-        self.store.save(run, [Result(c, "ok", "", tuple(made[c]), proof, self._environment(c), "worker") for c in self.cells])
+        for cell in self.failing:
+            made[cell] = []
+        self.store.save(
+            run, [Result(c, self.failing.get(c, "ok"), "", tuple(made[c]), proof, self._environment(c), "worker") for c in self.cells]
+        )
 
     def _environment(self, cell):
         packages = {cell.base: self.packages.get(cell.framework, "1.0")}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import duration, output_option, store_option
+from harness.cli.options import age, output_option, store_option
 from harness.cli.output import Answer, format_options, give
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def show_series(what: str, machine: str | None, picture: str | None, style: str,
 
 
 @history.command()
-@click.option("--older-than", "age", callback=duration, required=True, help="Like 90d.")
+@click.option("--older-than", "oldest", callback=age, required=True, help="Like 90d.")
 @click.option("--yes", is_flag=True, help="Do it.  [default: say what would go]")
 @store_option
-def prune(age: float, yes: bool, location: str | None) -> None:
+def prune(oldest: float, yes: bool, location: str | None) -> None:
     """Drop the steps of old runs, which are most of a store; a dry run unless --yes.
 
     Each round's number stays, and all that was said: tables, comparisons, series and baselines are what they were. What goes is every
@@ -92,7 +92,7 @@ def prune(age: float, yes: bool, location: str | None) -> None:
     from harness import upkeep
     from reports.stored import open_store
 
-    before = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=age)).isoformat(timespec="seconds")
+    before = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=oldest)).isoformat(timespec="seconds")
     store = open_store(location, "write" if yes else "read")
     count, size = upkeep.pruned(store, before, dry=not yes)
     done = "dropped" if yes else "would be dropped"

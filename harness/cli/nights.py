@@ -53,7 +53,13 @@ def report_options(function: Any) -> Any:
 @click.command(epilog=CODES)
 @selection
 @click.option("-t", "--threads", multiple=True, callback=counts, help="Thread counts.  [default: all physical cores]")
-@click.option("--budget", callback=duration, default="20m", show_default=True, help="How long the measuring may take.")
+@click.option(
+    "--budget",
+    callback=duration,
+    default="20m",
+    show_default=True,
+    help="How long the measuring may take; three rounds are measured in any case.",
+)
 @click.option("--newest", "newest", multiple=True, callback=listed, default=["all"], show_default=True,
               help="Frameworks whose newest releases are timed beside the frozen ones: names, all, or none.")  # fmt: skip
 @click.option("--again", is_flag=True, help="Measure nothing: report the last night again.")
@@ -217,16 +223,15 @@ def accept(what: tuple[str, ...], everything: bool, why: str, who: str | None, l
     found = [finding.look.line for finding in judged.verdict.findings]
     chosen: list[Line] = list(found) if everything else []
     for part in what:
-        fitting = [line for line in found if part == line.key or part in (*line.name.split("/"), line.kind)]
+        fitting = [line for line in found if part == line.key or part in (*line.name.replace("@", "/").split("/"), line.kind)]
         if not fitting:
             names = ", ".join(line.key for line in found) or "nothing"
             raise BadRequest(f"the last night has no finding that fits {part!r}: it has {names}")
         chosen += fitting
     if not chosen:
         raise BadRequest("the last night has no finding: there is nothing to accept")
-    night.accept(store, judged, list(dict.fromkeys(chosen)), printable(why.strip()), _who(who))
-    for line in dict.fromkeys(chosen):
-        click.echo(f"accepted: {line_name(line, judged.nights.cells)}")
+    for line in night.accept(store, judged, chosen, printable(why.strip()), _who(who)):
+        click.echo(f"accepted: {line_name(line, judged.nights.cells)}" + ("" if line in chosen else ", which goes with it"))
 
 
 def _who(name: str | None) -> str:

@@ -142,6 +142,14 @@ def duration(context: click.Context, parameter: click.Parameter, text: str | Non
     return seconds
 
 
+def age(context: click.Context, parameter: click.Parameter, text: str) -> float:
+    """Seconds from 90d, up to what a calendar knows."""
+    seconds = _quantity(text, UNITS, "90d or 12h")
+    if seconds > 365 * 1000 * UNITS["d"]:
+        raise click.BadParameter(f"{text} is more than a thousand years")
+    return seconds
+
+
 def share(text: str) -> float:
     """Of 5% or 0.05. Raises click.BadParameter."""
     return _quantity(text, {"%": 0.01}, "5% or 0.05")

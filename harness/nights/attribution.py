@@ -81,7 +81,7 @@ class _Stories:
         self.any_cell = any(line.kind == "cell" for line in self.left)
         self.looks = {look.line: look for look in looks}
         self.layout, self.leaning = layout, leaning
-        self.frozen = [layout.cells[i] for i in layout.frozen]
+        self.frozen = [layout.cells[i] for i in layout.steady]
 
     def causes(self) -> list[Cause]:
         """The widest first: what belongs to one is no other's."""
@@ -93,8 +93,11 @@ class _Stories:
         for line in alone:
             beside = sum(Cell.of(other.name).contest == Cell.of(line.name).contest for other in alone) - 1
             evidence = f"beside it of {beside or 'no'} other cell{'s' * (beside > 1)} of its turns a change was confirmed"
+            evidence += "; of so few cells none can be told from the machine" if self.layout.alone else ""
             look = f"`stepbench plot steps {line.name} -o steps.svg`"
-            found.append(Cause("cell", line.name, self._take([line]), (line.name,), (evidence,), look))
+            echoes = [wide for wide in (*_wide(line), MACHINE) if wide in self.left]
+            own = sorted(self._take([line, *echoes]), key=lambda f: f.look.line != line)
+            found.append(Cause("cell", line.name, tuple(own), (line.name,), (evidence,), look))
         for line in [line for line in self.left if line.kind == "probe"]:
             evidence = "no confirmed change of cells goes with it" if self.any_cell else "of no cell a change was confirmed"
             found.append(Cause("probe", line.name, self._take([line]), (), (evidence,), about(line.name).look_at))
@@ -127,19 +130,22 @@ class _Stories:
         """All frozen cells, or probes with which they all went."""
         probes = [Line("probe", name) for name in self.layout.probes]
         seen = [line for line in probes if line in self.left and self._with(MACHINE, self._size(line))]
-        if MACHINE not in self.left and not seen:
+        alone = [line for line in self.left if line.kind == "cell" and self.layout.alone]
+        if MACHINE not in self.left and not seen and not alone:
             return
         whole = MACHINE in self.left
-        shift = self._size(MACHINE if whole else seen[0])
+        shift = self._size(MACHINE if whole else [*seen, *alone][0])
         telling = [line.name for line in probes if line in seen or self._with(line, shift)]
         evidence = [f"{about(name).title} changed with it" for name in telling]
         evidence += [f"{about(line.name).title} did not, as far as can be seen" for line in probes if line.name not in telling]
-        evidence += [] if whole else ["all frozen cells together looked so, too, and that is not confirmed"]
+        if alone and not telling and len(alone) < 2:
+            return  # whose it is, nobody can say
+        evidence += [] if whole or alone else ["all frozen cells together looked so, too, and that is not confirmed"]
         if not telling:
             look = "the operating system and what all frameworks share (kernel, C library, memory settings): no probe shows it"
         else:
             look = "; ".join(about(name).look_at for name in telling)
-        own = self._take([MACHINE, *(Line("probe", name) for name in telling)])
+        own = self._take([MACHINE, *(Line("probe", name) for name in telling), *alone])
         own = tuple(sorted(own, key=lambda f: f.look.line.kind != "machine"))
         side: Side = "memory" if telling == [MEMORY.name] else "hardware"
         yield Cause(side, "", own, tuple(cell.key for cell in self.frozen), tuple(evidence), look)
@@ -174,8 +180,8 @@ class _Stories:
         also = [key for key in keys if key not in slow and self._suspected(Line("cell", key))]
         line = Line(kind, name)
         wide = slow and len(slow) + len(also) > max(1, MOST * len(keys)) and len(keys) < len(self.frozen)
-        if line not in self.left and not wide:
-            return
+        if not wide and (slow or line not in self.left):
+            return  # of some cells of many the line is an echo
         own = tuple(sorted(self._take([line, *(Line("cell", key) for key in slow)]), key=lambda f: f.look.line.kind == "cell"))
         evidence = ["beside other frameworks, in the same turns" if kind == "framework" else "beside other networks"]
         evidence += [f"{len(also)} more of its cells looked so, too, which is not confirmed"] if also else []
@@ -183,6 +189,12 @@ class _Stories:
         if kind == "framework":
             look = f"its environment (`stepbench env path {name}`), its caches, and what it alone uses: threads, allocator, instructions"
         yield Cause(kind, name, own, (*slow, *also) or tuple(keys), tuple(evidence), look)
+
+
+def _wide(line: Line) -> tuple[Line, Line]:
+    """The framework and the network that a cell is of."""
+    cell = Cell.of(line.name)
+    return Line("framework", cell.framework), Line("workload", cell.workload)
 
 
 LEANS = 0.5

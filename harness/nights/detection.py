@@ -4,14 +4,15 @@ A line's night is a mean of its rounds without extremes. Three looks are taken a
 usual:
 
 - *tonight* against the prediction interval of its baseline;
-- the *last nights* together against those before, from wherever in them the difference is clearest (one change point, searched for
-  exactly; the segment after it is no baseline, so there is one at most);
+- the *last nights* together against those before: windows of a few lengths, since trying all would cost more than it finds (one change
+  point; the segment after it is no baseline, so there is one at most). What is found so began where that is most likely, of all nights;
 - the last week against the *anchor*, the baseline's first week, which slow drift cannot drag along.
 
 Two things make nights differ: rounds, whose spread each line's own rounds tell, and nights, whose spread all lines of a kind tell together.
 A line whose looks are unlikely is a candidate. Nothing is said of it until fresh rounds of the same night, which had no part in making it
 one, have been put in tonight's place, and the look is then so unlikely that among all lines Benjamini and Hochberg's procedure lets it
-pass. A night's slip is not confirmed, and its fresh rounds are what is remembered of it. Faster is treated as slower is.
+pass. A night's slip is not confirmed, and its fresh rounds are what is remembered of it. Faster is treated as slower is. What was found
+stands until fresh rounds of a later night say that it is another size by now, or gone; then its line is looked at like any other.
 """
 
 import math
@@ -73,6 +74,13 @@ class Track(NamedTuple):
 class Night:
     """A night as it is remembered."""
 
+    rounds: Array
+    """All its first ones, by cells and probes."""
+    again: Array
+    """And those that looked again."""
+    certain: Array
+    changed: frozenset[int]
+    """Columns that had changed by then: nobody is held against them."""
     base: Rounds
     fresh: Rounds | None
     doubtful: Array
@@ -133,10 +141,12 @@ class Detector:
         noise = noise_of(self._past(), base, judged, self.kinds, self.beside)
         usual = Usual(self.lines, list(self.kinds.values()), self._past(), judged, noise)
         looks = usual.looks(base, judged)
+        ended, fresh = self._ended(base, rounds, more, usual, erratic, certain)  # first: while it stands, nothing else of it is seen
         waiting = [look for look in looks if look.p <= CANDIDATE and look.line not in self.open and _telling(look.line, erratic)]
         confirmed: list[Look] = []
         refuted: list[Look] = []
-        returned, fresh = self._returned(base, rounds, more, usual, erratic, certain)  # first: while it stands, nothing else of it is seen
+        if ended:
+            waiting, confirmed, refuted = self._confirm(waiting, confirmed, rounds, fresh, usual)
         each = seconds or [1.0] * len(self.layout.groups)
         unaffordable: set[Line] = set()
         while left := [look for look in waiting if look.line not in unaffordable]:
@@ -148,26 +158,31 @@ class Detector:
             fresh = numpy.vstack([fresh, found])
             waiting, new, gone = self._confirm(waiting, confirmed, rounds, fresh, usual)
             confirmed, refuted = confirmed + new, refuted + gone
+        latest = self._measured({*self.open, *(look.line for look in confirmed)}, rounds, fresh)[1]
+        kept, returned, replaced = self._left_of(ended, confirmed, waiting, latest)
+        self.open |= kept
         verdict = Verdict(
             night=len(self.nights),
-            findings=tuple(Finding(look, "new", len(self.nights)) for look in confirmed),
+            findings=(
+                *(replace(finding, state="open") for finding in self.open.values()),
+                *(Finding(usual.located(look, latest), "new", len(self.nights)) for look in confirmed),
+            ),
+            recovered=tuple(returned.values()),
+            replaced=tuple(replaced.values()),
             refuted=tuple(look.line for look in refuted),
             undecided=tuple(waiting),
             erratic=erratic,
             judged=int(judged.sum()),
             unjudged=tuple(line for line, known in zip(self.lines, judged | certain, strict=True) if not known),
             fresh_rounds=len(fresh),
-            looks=tuple(usual.looks(self._measured({*self.open, *(look.line for look in confirmed)}, rounds, fresh)[1], judged)),
+            looks=tuple(usual.looks(latest, judged)),
         )
-        verdict = self._with_open(verdict, returned)
-        self._remember(base, self._rounds(self.layout.values(fresh, changed), certain) if len(fresh) else None, verdict, spread)
+        self._remember(rounds, fresh, certain, verdict, spread)
         return verdict
 
     def replay(self, rounds: Array, fresh: Array, verdict: Verdict | None, same: Collection[Line] = ()) -> None:
         """Remembers a night that was judged before; None of one that ended before it was: what had been found is still so."""
-        changed, certain = self.layout.columns(self.open), self._certain(same)
-        base, new = (self._rounds(self.layout.values(some, changed), certain) for some in (rounds, fresh))
-        self._remember(base, new if len(fresh) else None, verdict, spread_of(self.layout.common(rounds)))
+        self._remember(rounds, fresh, self._certain(same), verdict, spread_of(self.layout.common(rounds)))
 
     def track(self, line: Line) -> "Track":
         """A line's nights so far, as differences of logarithms from its baseline: that which the last one was held against."""
@@ -197,22 +212,38 @@ class Detector:
     def _certain(self, same: Collection[Line]) -> Array:
         return numpy.array([line in same for line in self.lines], bool)
 
-    def _remember(self, base: Rounds, fresh: Rounds | None, verdict: Verdict | None, spread: tuple[float, float]) -> None:
+    def _summed(self, rounds: Array, again: Array, certain: Array, changed: frozenset[int]) -> tuple[Rounds, Rounds | None]:
+        base, fresh = (self._rounds(self.layout.values(some, changed), certain) for some in (rounds, again))
+        return base, fresh if len(again) else None
+
+    def _remember(self, rounds: Array, again: Array, certain: Array, verdict: Verdict | None, spread: tuple[float, float]) -> None:
         unjudged = verdict is None
         if verdict is None:
             verdict = Verdict(len(self.nights), tuple(replace(finding, state="open") for finding in self.open.values()))
         self.open = {finding.look.line: finding for finding in verdict.findings if finding.look.line in self.lines}
-        for line, finding in self.open.items():  # nights after its beginning, before it was found
-            for night in self.nights[finding.look.since :]:
-                night.outside[self.lines.index(line)] = True
+        for line, finding in ((line, one) for line, one in self.open.items() if one.state == "new"):  # nights before it was found
+            for i in range(finding.look.since, len(self.nights)):
+                self.nights[i] = self._with_change(self.nights[i], line)
         asked = {look.line: look for look in verdict.undecided if look.q <= ALARMS}
         echoes = _echoes(asked.values())
         outside = numpy.array([line in self.open or line in echoes or verdict.erratic is not None for line in self.lines], bool)
         doubtful = {*verdict.refuted, *(look.line for look in verdict.undecided)}
         waiting = numpy.array([unjudged or line in asked for line in self.lines], bool)
-        self.nights.append(Night(base, fresh, numpy.array([line in doubtful for line in self.lines], bool), outside, waiting))
+        changed = frozenset(self.layout.columns(self.open))
+        base, fresh = self._summed(rounds, again, certain, changed)
+        doubt = numpy.array([line in doubtful for line in self.lines], bool)
+        self.nights.append(Night(rounds, again, certain, changed, base, fresh, doubt, outside, waiting))
         self.known = None
         self.spreads.append(spread if verdict.erratic is None else (0.0, 0.0))  # an erratic night tells nothing of what is usual
+
+    def _with_change(self, night: Night, line: Line) -> Night:
+        """The same, now that a line is known to have changed by then: no night of its baseline, and nobody is held against it."""
+        night.outside[self.lines.index(line)] = True
+        changed = night.changed | self.layout.columns([line])
+        if changed == night.changed:
+            return night
+        base, fresh = self._summed(night.rounds, night.again, night.certain, changed)
+        return replace(night, changed=changed, base=base, fresh=fresh)
 
     def accept(self, line: Line, night: int) -> None:
         """From this night on it is as it should be: the line's baseline begins anew."""
@@ -311,12 +342,24 @@ class Detector:
             return None
         return math.sqrt(times)
 
-    def _with_open(self, verdict: Verdict, gone: Collection[Line]) -> Verdict:
-        """With what was found before: still so, or gone."""
-        kept = [replace(finding, state="open") for line, finding in self.open.items() if line not in gone]
-        return replace(verdict, findings=(*kept, *verdict.findings), recovered=tuple(self.open[line] for line in gone))
+    def _left_of(
+        self, ended: dict[Line, Finding], confirmed: Collection[Look], waiting: Collection[Look], tonight: Rounds
+    ) -> tuple[dict[Line, Finding], dict[Line, Finding], dict[Line, Finding]]:
+        """Of findings that do not stand any more: which still do, since nothing else could be confirmed; which have gone; and in whose
+        place another was found, of the same line or of its cells."""
+        new = {look.line for look in confirmed}
+        new |= {line for line in ended if line.kind != "cell" and self.layout.columns([line]) & self.layout.columns({*new, *self.open})}
+        asked = {look.line for look in waiting if look.q <= ALARMS}
+        replaced = {line: finding for line, finding in ended.items() if line in new}
+        left = {line: finding for line, finding in ended.items() if line not in new}
+        gone = {
+            line: finding
+            for line, finding in left.items()
+            if line not in asked and self._nearer(finding, float(tonight.mean[self.lines.index(line)]))
+        }
+        return {line: finding for line, finding in left.items() if line not in gone}, gone, replaced
 
-    def _returned(
+    def _ended(
         self,
         base: Rounds,
         rounds: Array,
@@ -324,31 +367,34 @@ class Detector:
         usual: Usual,
         erratic: float | None,
         certain: Array,
-    ) -> tuple[list[Line], Array]:
-        """Which changes of nights before have gone, and fresh rounds: that, too, is said of what fresh rounds confirm alone."""
-        gone: list[Line] = []
+    ) -> tuple[dict[Line, Finding], Array]:
+        """Findings of nights before that do not stand any more, taken out of the open ones, and the fresh rounds that say so."""
+        ended: list[Line] = []
         fresh = rounds[:0]
         for line, finding in self.open.items():
             i = self.lines.index(line)
-            if base.n[i] < FEWEST_ROUNDS or not _telling(line, erratic) or not self._nearer(finding, float(base.mean[i])):
+            if base.n[i] < FEWEST_ROUNDS or not _telling(line, erratic):
                 continue
-            answer = True if certain[i] else self._has_gone(finding, rounds, fresh, usual.noise)
+            mean, count = float(base.mean[i]), int(base.n[i])
+            if not (self._nearer(finding, mean) or self._apart(finding, mean, count, usual.noise)):
+                continue
+            answer = True if certain[i] else self._has_ended(finding, rounds, fresh, usual.noise)
             while answer is None and (found := more([line])) is not None and len(found):
                 fresh = numpy.vstack([fresh, found])
-                answer = self._has_gone(finding, rounds, fresh, usual.noise)
-            gone += [line] if answer else []
-        return gone, fresh
+                answer = self._has_ended(finding, rounds, fresh, usual.noise)
+            ended += [line] if answer else []
+        return {line: self.open.pop(line) for line in ended}, fresh
 
-    def _has_gone(self, finding: Finding, rounds: Array, fresh: Array, noise: Noise) -> bool | None:
+    def _has_ended(self, finding: Finding, rounds: Array, fresh: Array, noise: Noise) -> bool | None:
         """Whether fresh rounds say so; None while they are too few to say."""
         line, new = finding.look.line, self._measured(self.open, rounds, fresh)[0]
         i = self.lines.index(line)
         count, mean = int(new.n[i]), float(new.mean[i])
         if count < _fewest_fresh(line, clear=True):
             return None
-        if not self._nearer(finding, mean):
-            return False
-        return True if self._apart(finding, mean, count, noise) else None if count < MOST_FRESH else False
+        if self._apart(finding, mean, count, noise):
+            return True
+        return None if self._nearer(finding, mean) and count < MOST_FRESH else False
 
     def _nearer(self, finding: Finding, mean: float) -> bool:
         """Whether a line is nearer to its baseline than to what was found."""
@@ -356,14 +402,15 @@ class Detector:
         return abs(change - math.log(finding.look.shift.estimate)) > abs(change)
 
     def _apart(self, finding: Finding, mean: float, rounds: int, noise: Noise) -> bool:
-        """Whether tonight is further from what was found than chance is likely to take it."""
+        """Whether tonight is further from what was found than chance is likely to take it, and by what is worth saying."""
         i, shift = self.lines.index(finding.look.line), finding.look.shift
         change = mean - self._level(finding.look.line, finding.look.since)
         known = 0.0
         if shift.low and shift.high:
             known = math.log(shift.high / shift.low) / (2 * quantile(CONFIDENCE, float(noise.freedom[i])))
         error = math.sqrt(noise.within[i] / rounds + noise.apart[i] + known**2)
-        return abs(change - math.log(shift.estimate)) > quantile(CONFIDENCE, float(noise.freedom[i])) * error
+        apart = abs(change - math.log(shift.estimate))
+        return apart > max(math.log1p(MARGIN), quantile(CONFIDENCE, float(noise.freedom[i])) * error)
 
 
 def _worth(look: Look, seconds: float) -> tuple[bool, float]:

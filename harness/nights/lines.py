@@ -50,11 +50,24 @@ class Layout:
     cells: tuple[Cell, ...]
     """Of the frozen lane, then of the moving one, whose frameworks are named "torch@newest"."""
     probes: tuple[str, ...] = tuple(PROBES)
+    tonight: frozenset[Cell] | None = None
+    """Frozen cells of the night that is judged, which have nights before it; all by default. Of these alone, in all nights, are what
+    cells have in common and what they are held against: a night of fewer cells is as good as any."""
 
     @cached_property
     def frozen(self) -> list[int]:
         """Columns of the frozen lane."""
         return [i for i, cell in enumerate(self.cells) if not cell.environment]
+
+    @cached_property
+    def steady(self) -> list[int]:
+        """Columns that the frozen ones are held against."""
+        return [i for i in self.frozen if self.tonight is None or self.cells[i] in self.tonight]
+
+    @property
+    def alone(self) -> bool:
+        """Whether there are too few to tell a cell from the machine: of two, nobody knows which one has changed."""
+        return len(self.steady) <= 2
 
     @cached_property
     def groups(self) -> list[list[int]]:
@@ -89,9 +102,9 @@ class Layout:
         two."""
         found = []
         for i in self.frozen:
-            near = [j for j in next(group for group in self.groups if i in group) if j != i]
-            far = [j for j in self.frozen if j != i]
-            found.append(near if len(near) > 1 else far if len(far) > 1 else [])
+            near = [j for j in next(group for group in self.groups if i in group) if j != i and j in self.steady]
+            far = [j for j in self.steady if j != i]
+            found.append(near if len(near) > 1 else [] if self.alone else far)
         return found
 
     @cached_property
@@ -103,21 +116,24 @@ class Layout:
         """A row a round, a column a line; of rounds (rows) by cells and probes (columns), each less its usual level. Columns that are known
         to have changed are nobody's measure, as long as there are others."""
         steady = rounds.copy()
-        steady[:, list(changed)] = numpy.nan
+        steady[:, [*changed, *set(self.frozen).difference(self.steady)]] = numpy.nan
         groups, of_rivals = self._sets
         medians = self._medians(rounds, steady, groups)
-        still = [not changed or not set(group) <= set(changed) for group in self.groups]
+        of_groups = [set(group) & set(self.steady) for group in self.groups]
+        here = numpy.array([bool(own) for own in of_groups], bool)
+        still = numpy.array([not own <= set(changed) for own in of_groups], bool)
         rivals = self._medians(rounds, steady, of_rivals)
         rivals[:, [not own for own in self._rivals]] = 0.0
         beside = rounds[:, self.frozen] - rivals
-        parts = [_mean(medians[:, still] if any(still) else medians)[:, None]] if self.frozen else []
+        parts = [_mean(medians[:, still if still.any() else here])[:, None]] if self.frozen else []
         for line in self.lines:
             if line.kind == "workload":
-                mine = numpy.array([self.cells[group[0]].workload == line.name for group in self.groups])
-                others = ~mine & still if (~mine & still).any() else ~mine
+                mine = here & numpy.array([self.cells[group[0]].workload == line.name for group in self.groups])
+                others = ~mine & still if (~mine & still).any() else ~mine & here
                 parts.append((_mean(medians[:, mine]) - _mean(medians[:, others]))[:, None])
             if line.kind == "framework":
-                own = [k for k, i in enumerate(self.frozen) if self.cells[i].framework == line.name]
+                own = [k for k, i in enumerate(self.frozen) if self.cells[i].framework == line.name and i in self.steady]
+                own = own if len(own) > 1 else []  # of one cell it would be the cell's
                 parts.append(_mean(beside[:, [k for k in own if self.frozen[k] not in changed] or own])[:, None])
         parts += [beside, *(rounds[:, [moving]] - rounds[:, [frozen]] for moving, frozen in self.pairs), rounds[:, len(self.cells) :]]
         return numpy.hstack(parts)

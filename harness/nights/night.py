@@ -17,7 +17,7 @@ from harness.environments import NEWEST, Environment, EnvironmentProblem
 from harness.grade import grade
 from harness.nights import attribution, series
 from harness.nights.attribution import Cause
-from harness.nights.detection import ALARMS, CHUNK, FEWEST_ROUNDS, FIRST_SHARE
+from harness.nights.detection import ALARMS, CANDIDATE, CHUNK, FEWEST_ROUNDS, FIRST_SHARE
 from harness.nights.lines import Array, Line
 from harness.nights.looks import FEWEST_NIGHTS
 from harness.nights.series import Nights
@@ -50,6 +50,11 @@ class Judged:
     results: tuple[Result, ...]
     notes: tuple[str, ...]
     """What else a reader should know: environments that had to be others, a clock, nights that are missing."""
+
+    @property
+    def too_little(self) -> str:
+        """Why it tells too little; empty if it does not."""
+        return too_little(self.nights, len(self.nights.measured) - 1, self.verdict)
 
     @property
     def last(self) -> series.Measured:
@@ -194,40 +199,61 @@ class _Measuring:
 
 def exit_code(judged: Judged) -> int:
     """0: nothing is slower. 1: something is. 3: too little could be measured to say so."""
-    if any(f.look.slower for f in judged.verdict.findings):
+    return answer(judged.nights, len(judged.nights.measured) - 1, judged.verdict)
+
+
+def answer(nights: Nights, number: int, verdict: Verdict) -> int:
+    """The exit code of one of the nights."""
+    if any(f.look.slower for f in verdict.findings):
         return 1
-    return 3 if too_little(judged) else 0
+    return 3 if too_little(nights, number, verdict) else 0
 
 
 ENOUGH = 0.5
 """Of the cells that were to be measured, a night has judged so many at least."""
+FAILED = ("unsupported", "unequal", "out-of-memory", "timeout", "crashed")
+"""Statuses of cells that nothing was measured of, and no neighbour is why."""
 
 
-def unanswered(verdict: Verdict) -> int:
-    """Lines that look slower beyond chance, of which nobody could say whether they are."""
-    left = {look.line for look in verdict.undecided}
-    return sum(look.slower and look.q <= ALARMS for look in verdict.looks if look.line in left)
-
-
-def too_little(judged: Judged) -> str:
+def too_little(nights: Nights, number: int, verdict: Verdict) -> str:
     """Why a night tells too little; empty if it does not."""
-    verdict, last = judged.verdict, judged.last
-    cells = [r.cell for r in judged.results if not r.cell.environment]
+    last, machine = nights.measured[number], Line("machine", "")
+    cells = [cell for cell in last.statuses if not cell.environment]
     able = [cell for cell in cells if sum(n <= last.base for n in last.logs.get(cell, {})) >= FEWEST_ROUNDS]
     if len(able) < ENOUGH * len(cells):
         return f"{len(cells) - len(able)} of {len(cells)} cells have too few rounds that stand"
+    before = {cell for night in nights.measured[:number] for cell, rounds in night.logs.items() if rounds}
+    if failed := [(cell, why[0]) for cell, why in last.statuses.items() if why[0] in FAILED and cell in before]:
+        which = ", ".join(f"{cell.key}: {status}" for cell, status in failed[:3]) + (" ..." if len(failed) > 3 else "")
+        return f"{len(failed)} cell{'s' * (len(failed) > 1)} could be measured before, and not tonight ({which})"
     if verdict.erratic is not None:
         return (
             f"rounds differed {verdict.erratic:.1f} times as much as usual: a neighbour, or something that comes and goes (heat, power);"
             " of the machine as a whole nothing can be said"
         )
     known = [cell for cell in cells if Line("cell", cell.key) not in verdict.unjudged]
-    if sum(one.verdict is not None for one in judged.nights.measured) > FEWEST_NIGHTS and len(known) < ENOUGH * len(cells):
-        return f"{len(cells) - len(known)} of {len(cells)} cells have no {FEWEST_NIGHTS} nights in their baseline: their series began anew"
-    if slower := unanswered(verdict):
+    if sum(one.verdict is not None for one in nights.measured[: number + 1]) > FEWEST_NIGHTS:
+        if len(known) < ENOUGH * len(cells):
+            return (
+                f"{len(cells) - len(known)} of {len(cells)} cells have no {FEWEST_NIGHTS} nights in their baseline: their series began anew"
+            )
+        if machine in verdict.unjudged:
+            return f"of all cells together no {FEWEST_NIGHTS} nights are a baseline: whether the machine is slower cannot be told"
+    left = {look.line for look in verdict.undecided}
+    if slower := sum(look.slower and look.q <= ALARMS for look in verdict.looks if look.line in left):
         which = f"{slower} line{'s' * (slower != 1)} looked slower beyond chance"
         return f"{which}, and there was no time to look again: a larger --budget decides it tonight, else the next night"
     return ""
+
+
+def said(nights: Nights, number: int) -> Verdict | None:
+    """What was said of one of the nights, without what was accepted of it since; None if nobody judged it."""
+    stored = nights.measured[number].verdict
+    if stored is None:
+        return None
+    verdict = nights.stored(stored["verdict"], number)
+    accepted = {line for after, line, _ in nights.accepted if after == number}
+    return replace(verdict, findings=tuple(f for f in verdict.findings if f.look.line not in accepted))
 
 
 def remembered(store: Store, run: int | None = None, machine: str | None = None) -> Judged:
@@ -239,20 +265,28 @@ def remembered(store: Store, run: int | None = None, machine: str | None = None)
         raise series.NoNights(f"{store.location}: {which} of {nights.machine}: `stepbench nightly` measures one")
     until = judged[-1]
     whole = Nights(nights.machine, nights.measured[: until + 1], nights.events)
-    last = whole.measured[-1]
+    last, verdict = whole.measured[-1], said(whole, until)
     assert last.verdict is not None
-    verdict = whole.stored(last.verdict["verdict"], until)
-    accepted = {line for after, line, _ in whole.accepted if after == until}
+    assert verdict is not None
     notes = [f"accepted by {e.who}: {e.text}" for e in whole.events if e.kind == "accept" and e.detail["run"] == last.run]
-    verdict = replace(verdict, findings=tuple(f for f in verdict.findings if f.look.line not in accepted))
     results = tuple(store.results(last.run))
-    causes = attribution.causes(verdict.findings, verdict.looks, whole.layout, leaning(results))
+    causes = attribution.causes(verdict.findings, verdict.looks, whole.layout_of(until), leaning(results))
     return Judged(whole, verdict, tuple(causes), results, (*last.verdict.get("notes", ()), *whole.oddities(), *notes))
 
 
-def accept(store: Store, judged: Judged, lines: Collection[Line], why: str, who: str) -> None:
-    """Moves the baselines of changes that were found: from their first night on things are as they should be."""
-    measured = judged.nights.measured
-    since = {f.look.line.key: measured[f.look.since].run for f in judged.verdict.findings if f.look.line in lines}
-    detail: dict[str, Any] = {"run": judged.last.run, "since": since}
+def accept(store: Store, judged: Judged, lines: Collection[Line], why: str, who: str) -> list[Line]:
+    """Moves the baselines of changes that were found: from their first night on things are as they should be. With a framework or a network
+    go its cells that look so, too; with most of its cells it goes itself. Gives all findings that are accepted."""
+    measured, layout = judged.nights.measured, judged.nights.layout_of(len(judged.nights.measured) - 1)
+    found = {f.look.line: f.look for f in judged.verdict.findings}
+    alike = {look.line: look for look in judged.verdict.looks if look.p <= CANDIDATE} | found
+    since: dict[Line, int] = {}
+    for look in (found[line] for line in lines):
+        own = [Line("cell", layout.cells[i].key) for i in layout.columns([look.line])]
+        same = [cell for cell in own if cell in alike and alike[cell].slower == look.slower]
+        since |= {cell: found.get(cell, look).since for cell in same} | {look.line: look.since}
+    columns = layout.columns([line for line in since if line.kind == "cell"])
+    since |= {line: look.since for line, look in found.items() if 2 * len(columns & layout.columns([line])) > len(layout.columns([line]))}
+    detail = {"run": judged.last.run, "since": {line.key: measured[night].run for line, night in since.items()}}
     store.add_event(judged.nights.machine, "accept", why, who, detail=detail)
+    return [line for line in found if line in since]

@@ -6,6 +6,7 @@ cell changes, its series ends and another begins; the newest releases follow eac
 
 import datetime
 import math
+from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,9 +18,9 @@ import numpy
 from frameworks import Cell
 from harness import host
 from harness.environments import NEWEST
-from harness.nights.detection import Detector
+from harness.nights.detection import ALARMS, Detector
 from harness.nights.lines import Array, Layout, Line
-from harness.nights.looks import WEEK
+from harness.nights.looks import FEWEST_NIGHTS
 from harness.nights.verdict import Verdict, plain
 from harness.probes import PROBES
 from harness.problems import Problem
@@ -53,6 +54,8 @@ class Measured:
     rounds: int
     probes: dict[int, dict[str, float]]
     """Logarithms of seconds, by round: the mean of its readings."""
+    statuses: dict[Cell, tuple[str, str]]
+    """Of every cell that was to be measured, and why, where it has no number."""
     imported: bool = False
     """Measured by another tool, or elsewhere."""
     same: frozenset[str] = frozenset()
@@ -60,7 +63,7 @@ class Measured:
     verdict: dict[str, Any] | None = None
     """As stored; None while it is not judged."""
 
-    @property
+    @cached_property
     def versions(self) -> dict[str, dict[str, str]]:
         """Packages of each framework's environment."""
         return {cell.framework: dict(record.get("packages") or {}) for cell, record in self.environments.items()}
@@ -93,6 +96,13 @@ class Nights:
         """Of these cells and probes."""
         return Layout(self.cells, self.probes)
 
+    def layout_of(self, number: int) -> Layout:
+        """The same, in which cells are held against those of one night that have nights before it."""
+        before = Counter(cell for night in self.measured[:number] for cell, rounds in night.logs.items() if rounds)
+        here = [cell for cell, rounds in self.measured[number].logs.items() if rounds and not cell.environment]
+        known = [cell for cell in here if before[cell] >= FEWEST_NIGHTS]
+        return replace(self.layout, tonight=frozenset(known or here) or None)
+
     @cached_property
     def accepted(self) -> list[tuple[int, Line, int]]:
         """Baselines that somebody moved: after which night, of which line, and from which night on."""
@@ -111,22 +121,48 @@ class Nights:
 
     @cached_property
     def levels(self) -> dict[Hashable, float]:
-        """The usual logarithm of each series and probe: the mean of its first week. Only differences from it are looked at."""
-        weeks: dict[Hashable, list[list[float]]] = {}
-        for night in self.measured:
+        """The usual logarithm of each series and probe: the mean of its nights before the last one in which nothing is known to have
+        changed, so that before a change all are zero, whoever is held against whom; of all its nights where there is none."""
+        usual: dict[Hashable, list[float]] = {}
+        every: dict[Hashable, list[float]] = {}
+        for i, night in enumerate(self.measured):
+            last = i + 1 == len(self.measured)
             for cell, rounds in night.logs.items():
-                weeks.setdefault(self._series(night, cell), []).append([v for n, v in rounds.items() if n <= night.base])
+                values = [v for n, v in rounds.items() if n <= night.base]
+                key = self._series(night, cell)
+                every.setdefault(key, []).extend(values)
+                if not last and self.changed[i].isdisjoint(_about(cell)):
+                    usual.setdefault(key, []).extend(values)
             for name in self.probes:
-                readings = [(n, one[name]) for n, one in night.probes.items() if name in one]
-                weeks.setdefault(name, []).append([value for n, value in readings if n <= night.base])
-        flat = {key: [v for rounds in own[:WEEK] for v in rounds] for key, own in weeks.items()}
-        return {key: math.fsum(values) / len(values) for key, values in flat.items() if values}
+                values = [one[name] for n, one in night.probes.items() if name in one and n <= night.base]
+                every.setdefault(name, []).extend(values)
+                if not last and Line("probe", name) not in self.changed[i]:
+                    usual.setdefault(name, []).extend(values)
+        return {key: math.fsum(values) / len(values) for key, all_ in every.items() if (values := usual.get(key) or all_)}
+
+    @cached_property
+    def changed(self) -> list[set[Line]]:
+        """Night by night, lines that had changed, as is known by now, or may have."""
+        found: list[set[Line]] = []
+        for i, night in enumerate(self.measured):
+            if not night.verdict:
+                found.append(set(found[-1]) if found else set())
+                continue
+            verdict = self.stored(night.verdict["verdict"], i)
+            found.append({f.look.line for f in verdict.findings} | {look.line for look in verdict.undecided if look.q <= ALARMS})
+            for finding in verdict.findings:
+                for earlier in found[finding.look.since : i] if finding.state == "new" else ():
+                    earlier.add(finding.look.line)
+        for after, line, since in self.accepted:
+            for one in found[since : after + 1]:
+                one.discard(line)
+        return found
 
     def _series(self, night: Measured, cell: Cell) -> Hashable:
         """What a cell's night belongs to: one environment and network, since its change was last accepted; nobody else's change is seen
         in it, nor its own in others."""
-        about = Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload)
-        begun = [since for _, line, since in self.accepted if line in about and since <= self.places[night.run]]
+        own = Line("cell", cell.key)
+        begun = [since for _, line, since in self.accepted if line == own and since <= self.places[night.run]]
         return cell, night.digests[cell], max(begin for begin in (0, *begun))
 
     def rounds(self, night: Measured, fresh: bool) -> Array:
@@ -156,7 +192,8 @@ class Nights:
 
     def detector(self, until: int | None = None) -> Detector:
         """All nights before one, remembered as they were judged; all by default."""
-        found = Detector(self.layout)
+        at = len(self.measured) - 1 if until is None else min(until, len(self.measured) - 1)
+        found = Detector(self.layout_of(at) if self.measured else self.layout)
         last: dict[Cell, str] = {}
         for night in self.measured[:until]:
             for line in self._begun_anew(last, night):
@@ -179,8 +216,10 @@ class Nights:
         frozen = [cell for cell in night.digests if not cell.environment]
         changed = [cell for cell in frozen if last.get(cell, night.digests[cell]) != night.digests[cell]]
         wide = {cell.workload for cell in changed} if len(changed) > len(frozen) / 2 else set()
+        newest = (cell._replace(framework=f"{cell.framework}@{NEWEST}") for cell in changed)
         return [
             *(Line("cell", cell.key) for cell in changed),
+            *(Line("software", cell.key) for cell in newest),
             *(Line("framework", name) for name in {cell.framework for cell in changed}),
             *(Line("workload", name) for name in wide),
             *([Line("machine", "")] if wide else []),
@@ -217,23 +256,53 @@ class Nights:
             return []
         earlier, now = self.measured[night - 1], self.measured[night]
         found = [f"{what} {old} -> {new}" for what, old, new in differences(earlier.host, now.host)]
-        for name in {**earlier.versions, **now.versions}:
-            old_packages, new_packages = earlier.versions.get(name, {}), now.versions.get(name, {})
-            if not old_packages or not new_packages:
-                continue
-            news = [
-                f"{package} {old_packages.get(package, 'none')} -> {new_packages.get(package, 'none')}"
-                for package in sorted({**old_packages, **new_packages})
-                if old_packages.get(package) != new_packages.get(package)
-            ]
-            found += [f"{name}: {', '.join(news)}"] if news else []
-        noted = [e for e in self.events if e.kind == "event" and earlier.at < e.at <= now.at]
-        return found + [f"noted by {e.who}: {e.text}" for e in noted]
+        for name, packages in now.versions.items():
+            before = self._held[night - 1].get(name)
+            found += [f"{name}: {news}"] if before and packages and (news := in_words(before, packages)) else []
+        return found + [f"noted by {e.who}: {e.text}" for e in self.events if e.kind == "event" and self._between(e.at, night)]
+
+    @cached_property
+    def _held(self) -> list[dict[str, dict[str, str]]]:
+        """Night by night, packages of each framework's environment when it was last measured; newest releases that were the frozen ones
+        held the same."""
+        found: list[dict[str, dict[str, str]]] = [{}]
+        for night in self.measured:
+            same = {f"{name}@{NEWEST}": night.versions[name] for name in night.same if name in night.versions}
+            found.append(found[-1] | night.versions | same)
+        return found[1:]
+
+    def _between(self, at: str, night: int) -> bool:
+        """Whether something happened after the night before this one. Where the clock was set back in between, by either time."""
+        earlier, now = self.measured[night - 1].at, self.measured[night].at
+        if earlier <= now:
+            return earlier < at <= now
+        return at > earlier or max((one.at for one in self.measured[:night] if one.at <= now), default="") < at <= now
+
+    def release(self, number: int, framework: str) -> str:
+        """What the newest release of a framework holds in a night that the frozen one does not."""
+        versions = self.measured[number].versions
+        return in_words(versions.get(framework, {}), versions.get(f"{framework}@{NEWEST}", {}))
 
     def oddities(self) -> list[str]:
-        """Of the last night's time: nights that are missing, a clock that was set back."""
+        """Of the last night: nights that are missing, a clock that was set back, series that began anew though something was found."""
         if len(self.measured) < 2:
             return []
+        return self._of_its_time() + self._no_longer_followed()
+
+    def _no_longer_followed(self) -> list[str]:
+        number = len(self.measured) - 1
+        judged = [i for i, night in enumerate(self.measured[:number]) if night.verdict]
+        if not judged:
+            return []
+        known = self.measured[judged[-1]].verdict or {}
+        last = {cell: digest for night in self.measured[:number] for cell, digest in night.digests.items()}
+        begun = set(self._begun_anew(last, self.measured[number]))
+        accepted = {line for after, line, _ in self.accepted if after == judged[-1]}
+        found = (f.look.line for f in self.stored(known["verdict"], judged[-1]).findings)
+        ended = [line.key for line in found if line in begun and line not in accepted]
+        return [f"not followed any more, since their series begin anew with other environments: {', '.join(ended)}"] if ended else []
+
+    def _of_its_time(self) -> list[str]:
         before, now = (datetime.datetime.fromisoformat(night.at) for night in self.measured[-2:])
         if now < before:
             return [
@@ -244,6 +313,17 @@ class Nights:
         if missing > 0:
             return [f"{missing} night{'s' if missing > 1 else ''} without a measurement before this one: what happened in them is one step"]
         return []
+
+
+def _about(cell: Cell) -> tuple[Line, ...]:
+    """Lines that a frozen cell is in, the machine's last."""
+    return Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload), Line("machine", "")
+
+
+def in_words(before: dict[str, str], now: dict[str, str]) -> str:
+    """Packages that differ: "torch 2.12.0 -> 2.13.0"."""
+    names = [name for name in sorted({**before, **now}) if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}" for name in names)
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -324,6 +404,7 @@ FEWEST = 2
 def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
     numbers = [run.id for run in runs]
     verdicts = store.verdicts()
+    statuses = store.statuses(numbers)
     paces = {run.id: Pace(**run.plan["pace"]) for run in runs}  # of more laps the least is less
     logs: dict[int, dict[Cell, dict[int, list[float]]]] = {n: {} for n in numbers}
     digests: dict[int, dict[Cell, str]] = {n: {} for n in numbers}
@@ -367,6 +448,7 @@ def _measured(store: Store, runs: Sequence[Run]) -> list[Measured]:
                 imported=imported,
                 probes={n: {name: math.fsum(v) / len(v) for name, v in own.items()} for n, own in readings[one.id].items()},
                 same=frozenset(one.plan.get("same") or ()),
+                statuses=statuses.get(one.id, {}),
                 verdict=verdict,
             )
         )

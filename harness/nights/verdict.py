@@ -75,6 +75,8 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     recovered: tuple[Finding, ...] = ()
     """Changes of nights before that have gone."""
+    replaced: tuple[Finding, ...] = ()
+    """Changes of nights before in whose place another one was found, of the same line or of its cells."""
     refuted: tuple[Line, ...] = ()
     """Candidates that fresh rounds did not confirm."""
     undecided: tuple[Look, ...] = ()
@@ -98,7 +100,7 @@ class Verdict:
         def finding(one: Finding) -> Finding:
             return Finding(look(one.look), one.state, of(one.confirmed))
 
-        made: dict[str, Any] = {name: tuple(map(finding, getattr(self, name))) for name in ("findings", "recovered")}
+        made: dict[str, Any] = {name: tuple(map(finding, getattr(self, name))) for name in ("findings", "recovered", "replaced")}
         made |= {name: tuple(map(look, getattr(self, name))) for name in ("undecided", "looks")}
         return replace(self, night=of(self.night), **made)
 
@@ -108,6 +110,7 @@ class Verdict:
         if not math.isfinite(0.0 if data["erratic"] is None else data["erratic"]):
             raise ValueError(f"erratic {data['erratic']} times")
         made: dict[str, Any] = {name: tuple(map(Finding.of, data[name])) for name in ("findings", "recovered")}
+        made["replaced"] = tuple(map(Finding.of, data.get("replaced", ())))  # which nights of older versions do not tell
         made |= {name: tuple(map(Look.of, data[name])) for name in ("undecided", "looks")}
         made |= {name: tuple(map(Line.of, data[name])) for name in ("refuted", "unjudged")}
         return cls(**{**data, **made})

@@ -36,6 +36,9 @@ def cell_of(name: str) -> Cell | None:
         return None
 
 
+TO_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+
+
 def result(cell: Cell, seconds: Sequence[float], file: Path, told: Mapping[str, Any] | None = None) -> Result:
     """A cell of numbers from elsewhere, one a process. Nobody here has proven its work: it makes series, and no row of a table."""
     known = told or {}

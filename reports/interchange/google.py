@@ -10,9 +10,7 @@ from typing import Any
 from harness.records import Result
 from harness.store import Run
 from reports.contests import trusted
-from reports.interchange.common import BadFile, Taken, cell_of, changed, moment, result
-
-TO_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0}
+from reports.interchange.common import TO_SECONDS, BadFile, Taken, cell_of, changed, moment, result
 
 
 def write(run: Run, results: Sequence[Result]) -> str:
