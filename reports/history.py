@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
+from harness.nights import news
 from harness.nights.lines import Line
-from harness.nights.night import answer, said
-from harness.nights.series import Nights
+from harness.nights.night import answer
+from harness.nights.series import Nights, said
 from harness.nights.verdict import Verdict
 from harness.problems import BadRequest
 from reports.nightly import line_name, per_cent
@@ -33,7 +34,7 @@ def nights(found: Nights) -> list[dict[str, Any]]:
                 "cells": len(night.logs),
                 "rounds": night.rounds,
                 "thrown_out": night.thrown_out,
-                "new": found.changes(i),
+                "new": news.changes(found, i),
             }
         )
     return rows
@@ -91,7 +92,7 @@ def series(found: Nights, what: str) -> tuple[Line, list[dict[str, Any]]]:
             "low": _ratio(track.values[i] - track.half_widths[i]),
             "high": _ratio(track.values[i] + track.half_widths[i]),
             "baseline": bool(track.inside[i]),
-            "new": found.changes(i),
+            "new": news.changes(found, i),
         }
         for i, night in enumerate(found.measured)
     ]
@@ -127,7 +128,7 @@ def events(found: Nights) -> list[dict[str, Any]]:
         for e in found.events
     ]
     for i, night in enumerate(found.measured):
-        seen = [change for change in found.changes(i) if not change.startswith("noted by ")]
+        seen = [change for change in news.changes(found, i) if not change.startswith("noted by ")]
         own += [{"at": night.at, "kind": "noticed", "text": change, "who": "stepbench", "lines": []} for change in seen]
     return sorted(own, key=lambda e: str(e["at"]))
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from frameworks import Cell
+from harness.nights import news
 from harness.nights.attribution import SIDES, Cause
 from harness.nights.lines import Line
 from harness.nights.night import Judged, exit_code
@@ -62,10 +63,10 @@ def since(judged: Judged, finding: Finding) -> str:
     at = finding.look.since
     if finding.look.path == "drift":
         return f"{judged.nights.since(at)}, little by little"
-    news = judged.nights.changes(at)
-    if finding.look.line.kind == "software" and (held := judged.nights.release(at, Cell.of(finding.look.line.name).base)):
-        news += [] if any(held in one for one in news) else [f"the newest release beside the frozen one: {held}"]
-    return judged.nights.since(at) + (f", with {'; '.join(news)}" if news else "")
+    new = news.changes(judged.nights, at)
+    if finding.look.line.kind == "software" and (held := news.release(judged.nights, at, Cell.of(finding.look.line.name).base)):
+        new += [] if any(held in one for one in new) else [f"the newest release beside the frozen one: {held}"]
+    return judged.nights.since(at) + (f", with {'; '.join(new)}" if new else "")
 
 
 def by_now(judged: Judged, finding: Finding) -> str:
@@ -195,8 +196,8 @@ def remarks(judged: Judged) -> list[str]:
         found.append("Whether the machine as a whole is slower could not be judged either.")
     failed = [r for r in judged.results if r.status not in ("ok", "unfinished")]
     found += [f"{line_name(Line('cell', r.cell.key), cells)}: {r.status}{f' ({r.reason})' if r.reason else ''}." for r in failed]
-    if news := judged.nights.changes(len(judged.nights.measured) - 1):
-        found.append(f"New since the night before: {'; '.join(news)}.")
+    if new := news.changes(judged.nights, len(judged.nights.measured) - 1):
+        found.append(f"New since the night before: {'; '.join(new)}.")
     rounds = max((len(own) for own in last.logs.values()), default=0)
     same = f"; the newest releases of {joined(sorted(last.same))} are the frozen ones" if last.same else ""
     found.append(
@@ -210,10 +211,10 @@ def remarks(judged: Judged) -> list[str]:
 def environment_diff(judged: Judged) -> list[tuple[str, list[str]]]:
     """For each night in which something began: what is different in it from the last good one before."""
     nights = sorted({finding.look.since for finding in judged.verdict.findings if finding.look.path != "drift"})
-    found = {night: judged.nights.changes(night) for night in nights if night}
+    found = {night: news.changes(judged.nights, night) for night in nights if night}
     software = [f for f in judged.verdict.findings if f.look.line.kind == "software" and f.look.since]
     for night, name in dict.fromkeys((f.look.since, Cell.of(f.look.line.name).base) for f in software):
-        held = judged.nights.release(night, name)
+        held = news.release(judged.nights, night, name)
         if held and not any(held in one for one in found[night]):
             found[night].append(f"{name}, the newest release beside the frozen one: {held}")
     return [(judged.nights.since(night), changes) for night, changes in found.items()]

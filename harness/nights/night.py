@@ -15,7 +15,7 @@ from frameworks import Cell
 from harness import environments, host, probes
 from harness.environments import NEWEST, Environment, EnvironmentProblem
 from harness.grade import grade
-from harness.nights import attribution, series
+from harness.nights import attribution, news, series
 from harness.nights.attribution import Cause
 from harness.nights.detection import ALARMS, CANDIDATE, CHUNK, FEWEST_ROUNDS, FIRST_SHARE
 from harness.nights.lines import Array, Line
@@ -246,16 +246,6 @@ def too_little(nights: Nights, number: int, verdict: Verdict) -> str:
     return ""
 
 
-def said(nights: Nights, number: int) -> Verdict | None:
-    """What was said of one of the nights, without what was accepted of it since; None if nobody judged it."""
-    stored = nights.measured[number].verdict
-    if stored is None:
-        return None
-    verdict = nights.stored(stored["verdict"], number)
-    accepted = {line for after, line, _ in nights.accepted if after == number}
-    return replace(verdict, findings=tuple(f for f in verdict.findings if f.look.line not in accepted))
-
-
 def remembered(store: Store, run: int | None = None, machine: str | None = None) -> Judged:
     """A night that was judged before, the last by default. Raises NoNights."""
     nights = series.load(store, machine)
@@ -265,13 +255,13 @@ def remembered(store: Store, run: int | None = None, machine: str | None = None)
         raise series.NoNights(f"{store.location}: {which} of {nights.machine}: `stepbench nightly` measures one")
     until = judged[-1]
     whole = Nights(nights.machine, nights.measured[: until + 1], nights.events)
-    last, verdict = whole.measured[-1], said(whole, until)
+    last, verdict = whole.measured[-1], series.said(whole, until)
     assert last.verdict is not None
     assert verdict is not None
     notes = [f"accepted by {e.who}: {e.text}" for e in whole.events if e.kind == "accept" and e.detail["run"] == last.run]
     results = tuple(store.results(last.run))
     causes = attribution.causes(verdict.findings, verdict.looks, whole.layout_of(until), leaning(results))
-    return Judged(whole, verdict, tuple(causes), results, (*last.verdict.get("notes", ()), *whole.oddities(), *notes))
+    return Judged(whole, verdict, tuple(causes), results, (*last.verdict.get("notes", ()), *news.oddities(whole), *notes))
 
 
 def accept(store: Store, judged: Judged, lines: Collection[Line], why: str, who: str) -> list[Line]:

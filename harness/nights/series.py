@@ -28,9 +28,6 @@ from harness.records import PROTOCOL, Damaged
 from harness.store import Event, Run, Store
 from harness.turns import Pace
 
-IGNORED = ("boot",)
-"""Surroundings that are no news in themselves, and are told in other words."""
-
 
 class NoNights(Problem):
     """There is nothing to look back at; the text says what makes some."""
@@ -250,97 +247,28 @@ class Nights:
         """When a night was: its date."""
         return self.measured[number].at[:10]
 
-    def changes(self, night: int) -> list[str]:
-        """What is different in a night from the one before it: of the machine, of environments, and what a person noted in between."""
-        if night == 0:
-            return []
-        earlier, now = self.measured[night - 1], self.measured[night]
-        found = [f"{what} {old} -> {new}" for what, old, new in differences(earlier.host, now.host)]
-        for name, packages in now.versions.items():
-            before = self._held[night - 1].get(name)
-            found += [f"{name}: {news}"] if before and packages and (news := in_words(before, packages)) else []
-        return found + [f"noted by {e.who}: {e.text}" for e in self.events if e.kind == "event" and self._between(e.at, night)]
-
-    @cached_property
-    def _held(self) -> list[dict[str, dict[str, str]]]:
-        """Night by night, packages of each framework's environment when it was last measured; newest releases that were the frozen ones
-        held the same."""
-        found: list[dict[str, dict[str, str]]] = [{}]
-        for night in self.measured:
-            same = {f"{name}@{NEWEST}": night.versions[name] for name in night.same if name in night.versions}
-            found.append(found[-1] | night.versions | same)
-        return found[1:]
-
-    def _between(self, at: str, night: int) -> bool:
-        """Whether something happened after the night before this one. Where the clock was set back in between, by either time."""
-        earlier, now = self.measured[night - 1].at, self.measured[night].at
-        if earlier <= now:
-            return earlier < at <= now
-        return at > earlier or max((one.at for one in self.measured[:night] if one.at <= now), default="") < at <= now
-
-    def release(self, number: int, framework: str) -> str:
-        """What the newest release of a framework holds in a night that the frozen one does not."""
-        versions = self.measured[number].versions
-        return in_words(versions.get(framework, {}), versions.get(f"{framework}@{NEWEST}", {}))
-
-    def oddities(self) -> list[str]:
-        """Of the last night: nights that are missing, a clock that was set back, series that began anew though something was found."""
-        if len(self.measured) < 2:
-            return []
-        return self._of_its_time() + self._no_longer_followed()
-
-    def _no_longer_followed(self) -> list[str]:
-        number = len(self.measured) - 1
+    def no_longer_followed(self, number: int) -> list[Line]:
+        """Of what was found before a night, what has another series in it."""
         judged = [i for i, night in enumerate(self.measured[:number]) if night.verdict]
-        if not judged:
-            return []
-        known = self.measured[judged[-1]].verdict or {}
+        found = said(self, judged[-1]) if judged else None
         last = {cell: digest for night in self.measured[:number] for cell, digest in night.digests.items()}
         begun = set(self._begun_anew(last, self.measured[number]))
-        accepted = {line for after, line, _ in self.accepted if after == judged[-1]}
-        found = (f.look.line for f in self.stored(known["verdict"], judged[-1]).findings)
-        ended = [line.key for line in found if line in begun and line not in accepted]
-        return [f"not followed any more, since their series begin anew with other environments: {', '.join(ended)}"] if ended else []
+        return [f.look.line for f in found.findings if f.look.line in begun] if found else []
 
-    def _of_its_time(self) -> list[str]:
-        before, now = (datetime.datetime.fromisoformat(night.at) for night in self.measured[-2:])
-        if now < before:
-            return [
-                f"the clock was set back: this night is dated {now:%Y-%m-%d %H:%M}, the one before it {before:%Y-%m-%d %H:%M};"
-                " nights count in the order in which they were measured"
-            ]
-        missing = round((now - before) / datetime.timedelta(days=1)) - 1
-        if missing > 0:
-            return [f"{missing} night{'s' if missing > 1 else ''} without a measurement before this one: what happened in them is one step"]
-        return []
+
+def said(nights: Nights, number: int) -> Verdict | None:
+    """What was said of one of the nights, without what was accepted of it since; None if nobody judged it."""
+    stored = nights.measured[number].verdict
+    if stored is None:
+        return None
+    verdict = nights.stored(stored["verdict"], number)
+    accepted = {line for after, line, _ in nights.accepted if after == number}
+    return replace(verdict, findings=tuple(f for f in verdict.findings if f.look.line not in accepted))
 
 
 def _about(cell: Cell) -> tuple[Line, ...]:
     """Lines that a frozen cell is in, the machine's last."""
     return Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload), Line("machine", "")
-
-
-def in_words(before: dict[str, str], now: dict[str, str]) -> str:
-    """Packages that differ: "torch 2.12.0 -> 2.13.0"."""
-    names = [name for name in sorted({**before, **now}) if before.get(name) != now.get(name)]
-    return ", ".join(f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}" for name in names)
-
-
-def differences(before: dict[str, Any], now: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """What two nights' machines differ in, in words: what, before, now."""
-    flat_before, flat_now = _flat(before), _flat(now)
-    found = [
-        (name, flat_before[name], flat_now[name])
-        for name in flat_now
-        if name not in IGNORED and name in flat_before and flat_before[name] != flat_now[name]
-    ]
-    restarted = flat_before.get("boot") != flat_now.get("boot") and "boot" in flat_before and "boot" in flat_now
-    return found + ([("machine", "running", "restarted")] if restarted else [])
-
-
-def _flat(facts: dict[str, Any]) -> dict[str, str]:
-    own = {name: str(facts[name]) for name in ("kernel", "governor") if facts.get(name)}
-    return {**own, **{name: str(value) for name, value in (facts.get("surroundings") or {}).items()}}
 
 
 def load(store: Store, machine: str | None = None) -> Nights:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy
 
+from harness.nights import news
 from harness.nights.lines import Line
 from harness.nights.night import Judged
 from reports.naming import joined, two_digits
@@ -41,7 +42,7 @@ def draw(judged: Judged, lines: Sequence[Line]) -> Any:
     titles = ["\n".join(_broken(line_name(line, nights.cells))) for line in lines]
     figure, axes = panels(titles, 3.4, [1.75])
     dates = [nights.since(i)[5:] for i in range(len(nights.measured))]
-    events = [i for i in range(first, len(nights.measured)) if nights.changes(i)]
+    events = [i for i in range(first, len(nights.measured)) if news.changes(nights, i)]
     findings = {f.look.line: f for f in judged.verdict.findings}
     for (ax,), line in zip(axes, lines, strict=True):
         track = detector.track(line)

@@ -100,6 +100,7 @@ def test_pruning_is_a_dry_run_first_and_leaves_every_number(historian, told):
     assert "would be dropped" in said
     assert all(r.steps for result in historian.store.results(1) for r in result.rounds)
     size = historian.store.file.stat().st_size
+    assert told("history", "prune", "--older-than", "800d")[0] == 0, "years are an age, and no duration"
     assert "MB, dropped" in told("history", "prune", "--older-than", "0d", "--yes")[1]
     assert historian.store.file.stat().st_size < size
     assert [(r.cell, r.number, r.status) for r in historian.store.results(2)] == before

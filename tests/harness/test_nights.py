@@ -9,7 +9,7 @@ import pytest
 
 from frameworks import Cell
 from harness import host
-from harness.nights import attribution, night, series, simulation
+from harness.nights import attribution, news, night, series, simulation
 from harness.nights.detection import Detector
 from harness.nights.lines import Layout, Line
 from harness.nights.rounds import Rounds
@@ -214,7 +214,7 @@ def test_an_event_is_named_though_the_clock_was_set_back(historian):
         historian.night()
     historian.store.add_event(host.machine(FACTS), "event", "new fan", "me", (historian.at + datetime.timedelta(hours=3)).isoformat())
     judged = historian.night(hours=-30)
-    assert judged.nights.changes(4) == ["noted by me: new fan"]
+    assert news.changes(judged.nights, 4) == ["noted by me: new fan"]
 
 
 def test_a_night_without_time_to_look_again_is_not_called_clean(historian):
@@ -411,7 +411,7 @@ def test_what_is_new_stands_beside_a_change(historian):
     historian.store.add_event("Test, 2 cores, 16 GiB", "event", "new fan", "me", "2026-11-05T12:00:00+00:00")
     judged = historian.night(slower(1.2, historian.cells, "product"))
     since = judged.verdict.findings[0].look.since
-    assert judged.nights.changes(since) == ["kernel 6.1 -> 6.2", "BIOS 1.0 -> 1.1", "noted by me: new fan"]
+    assert news.changes(judged.nights, since) == ["kernel 6.1 -> 6.2", "BIOS 1.0 -> 1.1", "noted by me: new fan"]
 
 
 def test_missing_nights_and_a_clock_that_was_set_back_are_said(historian):

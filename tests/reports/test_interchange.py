@@ -129,6 +129,13 @@ def bench(more, at="2026-11-01"):
     return f'{{"datetime": "{at}", "machine_info": {{}}, "benchmarks": [{one}]}}'
 
 
+@pytest.mark.parametrize(("unit", "seconds"), [("seconds per mini-batch", 12.0), ("ms/iter", 0.012), ("us", 12e-6), ("ns/op", 12e-9)])
+def test_a_units_number_is_read_in_seconds(tmp_path, unit, seconds):
+    (tmp_path / "a.json").write_text(json.dumps([{"name": KEY, "unit": unit, "value": 12}]))
+    (taken,) = read(tmp_path / "a.json")
+    assert taken.results[0].rounds[0].seconds_per_step == pytest.approx(seconds)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "word"),
     [
@@ -145,6 +152,7 @@ def bench(more, at="2026-11-01"):
         ("a.csv", f"time,commit,{KEY}\n2026-11-01,x,{'1' * 200000}\n", "is no CSV"),
         ("a.json", "[" * 100000, "is no JSON"),
         ("a.json", f'[{{"name": "{KEY}", "unit": "s", "value": {10**400}}}]', "is not as github writes it"),
+        ("a.json", f'[{{"name": "{KEY}", "unit": "steps/s", "value": 12}}]', "has a unit of 'steps/s'"),
         ("a.json", f'[{{"name": "{KEY}", "unit": "s", "value": 1}}, {{"name": "{KEY}", "unit": "s", "value": 1}}]', "more than once"),
         ("a.json", bench('"rounds": [{"seconds_per_step": -1, "steady_seconds_per_step": 1}]'), "a step of -1 s"),
         ("a.json", bench('"rounds": [{"seconds_per_step": "x", "steady_seconds_per_step": 1}]'), "is not as pytest_benchmark writes it"),
