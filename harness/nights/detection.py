@@ -17,31 +17,25 @@ stands until fresh rounds of a later night say that it is another size by now, o
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from dataclasses import replace
 
 import numpy
 from scipy.special import fdtrc
 
-from frameworks import Cell
-from harness.nights.lines import Array, Layout, Line
-from harness.nights.looks import FEWEST_NIGHTS, Usual
-from harness.nights.noise import Noise, Past, noise_of
-from harness.nights.rounds import LOW, Rounds, spread_of
-from harness.nights.verdict import Finding, Look, Verdict
+from harness.nights.lines import Array, Line
+from harness.nights.looks import Usual
+from harness.nights.memory import Memory
+from harness.nights.noise import noise_of
+from harness.nights.rounds import FEWEST_ROUNDS, Rounds, spread_of
+from harness.nights.verdict import ALARMS, Finding, Look, Verdict
 from harness.statistics import CONFIDENCE, quantile
 
-ALARMS = 0.05
-"""Chance of a finding in a night in which nothing has changed, all lines together; since fresh rounds must be many, too, it is a
-fifth of that (README: simulated nights)."""
 CANDIDATE = 0.2
 """A look that is as unlikely as this, for one line, is worth fresh rounds."""
 SETTLED = 0.3
 """A candidate whose fresh rounds are as likely as this is none."""
 MARGIN = 0.025
 """Nothing is said of smaller changes: nobody would act on them."""
-FEWEST_ROUNDS = 2
-"""Of a line in a night, that stand."""
 FEWEST_FRESH, NARROW = 8, ("cell", "framework", "software", "probe")
 """Of these lines so many fresh rounds at least confirm: of four, which a neighbour hits, an eighth might be all. (A network's and the
 machine's rounds are those of many cells.)"""
@@ -57,242 +51,151 @@ ERRATIC, ERRATIC_P = 2.0, 1e-3
 deviation), and by chance hardly ever does, tells nothing of the machine: it has neighbours."""
 
 
-class Track(NamedTuple):
-    """A line night by night, in logarithms: 0 is its baseline."""
-
-    values: Array
-    """Not a number where a night told nothing."""
-    half_widths: Array
-    """Of their 95 % intervals, of rounds alone."""
-    inside: Array
-    """Nights of the baseline."""
-    band: float
-    """A usual night lies as near as this, 95 times in a hundred."""
+More = Callable[[Sequence[Line]], Array | None]
+"""Measures fresh rounds of some lines; None for lack of time."""
 
 
-@dataclass(frozen=True)
-class Night:
-    """A night as it is remembered."""
-
-    rounds: Array
-    """All its first ones, by cells and probes."""
-    again: Array
-    """And those that looked again."""
-    certain: Array
-    changed: frozenset[int]
-    """Columns that had changed by then: nobody is held against them."""
-    base: Rounds
-    fresh: Rounds | None
-    doubtful: Array
-    """Lines of which only the fresh rounds count, where there are any: what made them candidates was not confirmed."""
-    outside: Array
-    """Lines that had changed: no night of their baseline."""
-    waiting: Array
-    """Lines that looked changed, and nobody could say whether they were: no night of their baseline either, but looked at together with
-    the nights since."""
-
-    @property
-    def counted(self) -> Rounds:
-        """What counts of it."""
-        if self.fresh is None:
-            return self.base
-        return self.base.over(self.fresh, self.doubtful & (self.fresh.n > 0))
-
-
-@dataclass
-class Detector:
-    """All nights so far of one machine, and what is to be said of the next. Rounds are logarithms less an anchor, as in `series`."""
-
-    layout: Layout
-    nights: list[Night] = field(default_factory=list)
-    open: dict[Line, Finding] = field(default_factory=dict)
-    starts: dict[Line, int] = field(default_factory=dict)
-    """The first night of a line's baseline, where somebody has moved it."""
-    spreads: list[tuple[float, float]] = field(default_factory=list)
-    """Of what groups have in common, from round to round: sum of squares and degrees of freedom, night by night."""
-    known: Past | None = field(default=None, init=False, repr=False)
-    """All nights so far as arrays, once they are asked for."""
-
-    def __post_init__(self) -> None:
-        self.lines = self.layout.lines
-        kinds = [line.kind for line in self.lines]
-        self.kinds: dict[str, Array] = {kind: numpy.array([k == kind for k in kinds]) for kind in dict.fromkeys(kinds)}
-        places, cells = {line: i for i, line in enumerate(self.lines)}, self.layout.cells
-        pairs = [(Line("software", cells[m].key), Line("cell", cells[f].key)) for m, f in self.layout.pairs]
-        self.beside = {places[software]: places[frozen] for software, frozen in pairs}
+class Detector(Memory):
+    """Judges one night after the other, beside those that are remembered."""
 
     def tonight(
         self,
         rounds: Array,
-        more: Callable[[Sequence[Line]], Array | None],
+        more: More,
         same: Collection[Line] = (),
         seconds: Sequence[float] = (),
     ) -> Verdict:
         """Judges a night of these rounds, and remembers it. `more` measures fresh rounds of these lines, some at a time, or gives None for
         lack of time. Lines of releases that are the `same` as the frozen ones are no slower tonight. `seconds`: of one round of each of
         the layout's groups, by default as long as each other."""
-        changed = self.layout.columns(self.open)  # what others are held against should not have changed itself
-        values = self.layout.values(rounds, changed)
-        spread = spread_of(self.layout.common(rounds))
-        erratic = self._erratic(spread)
-        certain = self._certain(same)
-        base = self._rounds(values, certain)
-        judged = self._can_judge(base) & ~certain
-        noise = noise_of(self._past(), base, judged, self.kinds, self.beside)
-        usual = Usual(self.lines, list(self.kinds.values()), self._past(), judged, noise)
-        looks = usual.looks(base, judged)
-        ended, fresh = self._ended(base, rounds, more, usual, erratic, certain)  # first: while it stands, nothing else of it is seen
-        waiting = [look for look in looks if look.p <= CANDIDATE and look.line not in self.open and _telling(look.line, erratic)]
-        confirmed: list[Look] = []
-        refuted: list[Look] = []
-        if ended:
-            waiting, confirmed, refuted = self._confirm(waiting, confirmed, rounds, fresh, usual)
-        each = seconds or [1.0] * len(self.layout.groups)
-        unaffordable: set[Line] = set()
-        while left := [look for look in waiting if look.line not in unaffordable]:
-            clearest = max(left, key=lambda look: _worth(look, sum(each[g] for g in self.layout.needed([look.line]))))
-            found = more([clearest.line])
-            if found is None or not len(found):
-                unaffordable.add(clearest.line)  # another may need less
-                continue
-            fresh = numpy.vstack([fresh, found])
-            waiting, new, gone = self._confirm(waiting, confirmed, rounds, fresh, usual)
-            confirmed, refuted = confirmed + new, refuted + gone
-        latest = self._measured({*self.open, *(look.line for look in confirmed)}, rounds, fresh)[1]
-        kept, returned, replaced = self._left_of(ended, confirmed, waiting, latest)
-        self.open |= kept
-        verdict = Verdict(
-            night=len(self.nights),
-            findings=(
-                *(replace(finding, state="open") for finding in self.open.values()),
-                *(Finding(usual.located(look, latest), "new", len(self.nights)) for look in confirmed),
-            ),
-            recovered=tuple(returned.values()),
-            replaced=tuple(replaced.values()),
-            refuted=tuple(look.line for look in refuted),
-            undecided=tuple(waiting),
-            erratic=erratic,
-            judged=int(judged.sum()),
-            unjudged=tuple(line for line, known in zip(self.lines, judged | certain, strict=True) if not known),
-            fresh_rounds=len(fresh),
-            looks=tuple(usual.looks(latest, judged)),
-        )
-        self._remember(rounds, fresh, certain, verdict, spread)
+        tonight = _Tonight(self, rounds, more, self.certain(same))
+        tonight.hold_against_what_was_found()  # first: while it stands, nothing else of its line is seen
+        tonight.look_for_changes(seconds or [1.0] * len(self.layout.groups))
+        verdict = tonight.verdict()
+        self.remember(rounds, tonight.fresh, tonight.certain, verdict, tonight.spread)
         return verdict
 
-    def replay(self, rounds: Array, fresh: Array, verdict: Verdict | None, same: Collection[Line] = ()) -> None:
-        """Remembers a night that was judged before; None of one that ended before it was: what had been found is still so."""
-        self._remember(rounds, fresh, self._certain(same), verdict, spread_of(self.layout.common(rounds)))
 
-    def track(self, line: Line) -> "Track":
-        """A line's nights so far, as differences of logarithms from its baseline: that which the last one was held against."""
-        known, at = self._past(), self.lines.index(line)
-        last = numpy.arange(len(known.use))[:, None] == max(1, len(known.use) - 1)
-        past = known._replace(use=known.use & ~last)
-        judged = numpy.array([name == line for name in self.lines]) & (past.use.sum(axis=0) > 0)
-        counted = self.nights[-1].counted
-        noise = noise_of(past, counted, judged, self.kinds, self.beside)
-        n = past.n[:, at]
-        since = self.open[line].look.since if line in self.open else max(1, len(n) - 1)
-        level = self._level(line, since)
-        with numpy.errstate(divide="ignore", invalid="ignore"):
-            errors = numpy.sqrt(noise.within[at] / n)
-        usual = float(numpy.median(n[n > 0])) if (n > 0).any() else 1.0
-        apart = math.sqrt(noise.within[at] / usual + noise.apart[at])
-        return Track(
-            values=numpy.where(n > 0, past.mean[:, at] - level, numpy.nan),
-            half_widths=quantile(CONFIDENCE, float(noise.freedom[at])) * numpy.where(n > 0, errors, numpy.nan),
-            inside=known.use[:, at],
-            band=quantile(CONFIDENCE, float(min(noise.freedom[at], noise.apart_freedom[at]))) * apart,
+class _Tonight:
+    """A night that is being judged."""
+
+    def __init__(self, memory: Memory, rounds: Array, more: More, certain: Array) -> None:
+        self.memory, self.layout, self.lines = memory, memory.layout, memory.lines
+        self.rounds, self.more, self.certain = rounds, more, certain
+        self.fresh = rounds[:0]
+        self.open = dict(memory.open)
+        """Findings of nights before that stand."""
+        self.ended: dict[Line, Finding] = {}
+        """Those that fresh rounds say do not."""
+        self.confirmed: list[Look] = []
+        self.refuted: list[Look] = []
+        self.spread = spread_of(self.layout.common(rounds))
+        self.erratic = _erratic(self.spread, memory.spreads)
+        values = self.layout.values(rounds, self.layout.columns(self.open))  # nobody is held against what has changed itself
+        self.base = memory.rounds(values, certain)
+        self.judged = memory.can_judge(self.base) & ~certain
+        noise = noise_of(memory.past(), self.base, self.judged, memory.kinds, memory.beside)
+        self.usual = Usual(self.lines, list(memory.kinds.values()), memory.past(), self.judged, noise)
+        self.waiting: list[Look] = []
+        """Candidates of which nothing is known yet."""
+
+    def hold_against_what_was_found(self) -> None:
+        """Ends findings that are another size by now, or gone, where fresh rounds say so."""
+        ended = [
+            line
+            for line, finding in self.open.items()
+            if self.base.n[i := self.lines.index(line)] >= FEWEST_ROUNDS
+            and self._telling(line)
+            and self._stands_not(finding, float(self.base.mean[i]), int(self.base.n[i]))
+        ]
+        self.ended = {line: self.open.pop(line) for line in ended}
+
+    def look_for_changes(self, seconds: Sequence[float]) -> None:
+        """Candidates, measured again the clearest for its time first, until it is decided of each or there is no time."""
+        looks = self.usual.looks(self.base, self.judged)
+        self.waiting = [look for look in looks if look.p <= CANDIDATE and look.line not in self.open and self._telling(look.line)]
+        if self.ended:
+            self._decide()
+        unaffordable: set[Line] = set()
+        while left := [look for look in self.waiting if look.line not in unaffordable]:
+            clearest = max(left, key=lambda look: _worth(look, sum(seconds[g] for g in self.layout.needed([look.line]))))
+            if self._look_again(clearest.line):
+                self._decide()
+            else:
+                unaffordable.add(clearest.line)  # another may need less
+
+    def verdict(self) -> Verdict:
+        """What is to be said of it."""
+        night, latest = len(self.memory.nights), self._measured({*self.open, *(look.line for look in self.confirmed)})[1]
+        recovered, replaced = self._of_ended(latest)
+        gone = {finding.look.line for finding in (*recovered, *replaced)}
+        stand = [*self.open.values(), *(finding for line, finding in self.ended.items() if line not in gone)]
+        return Verdict(
+            night=night,
+            findings=(
+                *(replace(finding, state="open") for finding in stand),
+                *(Finding(self.usual.located(look, latest), "new", night) for look in self.confirmed),
+            ),
+            recovered=tuple(recovered),
+            replaced=tuple(replaced),
+            refuted=tuple(look.line for look in self.refuted),
+            undecided=tuple(self.waiting),
+            erratic=self.erratic,
+            judged=int(self.judged.sum()),
+            unjudged=tuple(line for line, known in zip(self.lines, self.judged | self.certain, strict=True) if not known),
+            fresh_rounds=len(self.fresh),
+            looks=tuple(self.usual.looks(latest, self.judged)),
         )
 
-    def _rounds(self, values: Array, certain: Array | None = None) -> Rounds:
-        return Rounds.of(values, numpy.array([line.kind in LOW for line in self.lines]), certain)
+    def _telling(self, line: Line) -> bool:
+        """In an erratic night only what is told apart from others in the same turns."""
+        return self.erratic is None or line.kind in ("framework", "cell", "software")
 
-    def _certain(self, same: Collection[Line]) -> Array:
-        return numpy.array([line in same for line in self.lines], bool)
+    def _look_again(self, line: Line) -> bool:
+        """Measures fresh rounds of it; False where there is no time."""
+        found = self.more([line])
+        if found is None or not len(found):
+            return False
+        self.fresh = numpy.vstack([self.fresh, found])
+        return True
 
-    def _summed(self, rounds: Array, again: Array, certain: Array, changed: frozenset[int]) -> tuple[Rounds, Rounds | None]:
-        base, fresh = (self._rounds(self.layout.values(some, changed), certain) for some in (rounds, again))
-        return base, fresh if len(again) else None
+    def _measured(self, lines: Collection[Line]) -> tuple[Rounds, Rounds]:
+        """The fresh rounds, and the first ones with these in their place; nobody is held against what has changed in these lines."""
+        changed = self.layout.columns(lines)
+        base, new = (self.memory.rounds(self.layout.values(some, changed)) for some in (self.rounds, self.fresh))
+        return new, base.over(new, new.n >= FEWEST_ROUNDS)
 
-    def _remember(self, rounds: Array, again: Array, certain: Array, verdict: Verdict | None, spread: tuple[float, float]) -> None:
-        unjudged = verdict is None
-        if verdict is None:
-            verdict = Verdict(len(self.nights), tuple(replace(finding, state="open") for finding in self.open.values()))
-        self.open = {finding.look.line: finding for finding in verdict.findings if finding.look.line in self.lines}
-        for line, finding in ((line, one) for line, one in self.open.items() if one.state == "new"):  # nights before it was found
-            for i in range(finding.look.since, len(self.nights)):
-                self.nights[i] = self._with_change(self.nights[i], line)
-        asked = {look.line: look for look in verdict.undecided if look.q <= ALARMS}
-        echoes = _echoes(asked.values())
-        outside = numpy.array([line in self.open or line in echoes or verdict.erratic is not None for line in self.lines], bool)
-        doubtful = {*verdict.refuted, *(look.line for look in verdict.undecided)}
-        waiting = numpy.array([unjudged or line in asked for line in self.lines], bool)
-        changed = frozenset(self.layout.columns(self.open))
-        base, fresh = self._summed(rounds, again, certain, changed)
-        doubt = numpy.array([line in doubtful for line in self.lines], bool)
-        self.nights.append(Night(rounds, again, certain, changed, base, fresh, doubt, outside, waiting))
-        self.known = None
-        self.spreads.append(spread if verdict.erratic is None else (0.0, 0.0))  # an erratic night tells nothing of what is usual
-
-    def _with_change(self, night: Night, line: Line) -> Night:
-        """The same, now that a line is known to have changed by then: no night of its baseline, and nobody is held against it."""
-        night.outside[self.lines.index(line)] = True
-        changed = night.changed | self.layout.columns([line])
-        if changed == night.changed:
-            return night
-        base, fresh = self._summed(night.rounds, night.again, night.certain, changed)
-        return replace(night, changed=changed, base=base, fresh=fresh)
-
-    def accept(self, line: Line, night: int) -> None:
-        """From this night on it is as it should be: the line's baseline begins anew."""
-        self.starts[line] = night
-        self.open.pop(line, None)
-        for one in self.nights[night:]:
-            one.outside[self.lines.index(line)] = one.waiting[self.lines.index(line)] = False
-        self.known = None
-
-    def _confirm(
-        self, waiting: Sequence[Look], before: Sequence[Look], rounds: Array, fresh: Array, usual: Usual
-    ) -> tuple[list[Look], list[Look], list[Look]]:
+    def _decide(self) -> None:
         """Of candidates, with the fresh rounds so far in tonight's place: who still waits, who is confirmed, who is refuted.
 
         The clearest is confirmed first, and the others are then held against what is left, so that nobody looks faster beside one that
         has become slower.
         """
-        confirmed: list[Look] = []
-        left = list(waiting)
         while True:
-            new, tonight = self._measured({*self.open, *(look.line for look in (*before, *confirmed))}, rounds, fresh)
+            new, tonight = self._measured({*self.open, *(look.line for look in self.confirmed)})
             tested = (new.n >= FEWEST_ROUNDS) & [line not in self.open for line in self.lines]
-            now = {look.line: look for look in usual.looks(tonight, tested)}
-            rounds_of = {look.line: int(new.n[self.lines.index(look.line)]) for look in left}
+            now = {look.line: look for look in self.usual.looks(tonight, tested)}
+            rounds_of = {look.line: int(new.n[self.lines.index(look.line)]) for look in self.waiting}
             able = [
                 look
-                for look in left
+                for look in self.waiting
                 if rounds_of[look.line] >= _fewest_fresh(look.line, now[look.line].q <= CLEAR)
                 and self._confirms(look, now[look.line], tonight)
             ]
             if not able:
                 break
             first = min(able, key=lambda look: (now[look.line].p, -abs(math.log(now[look.line].shift.estimate))))
-            confirmed.append(now[first.line])
-            left.remove(first)
+            self.confirmed.append(now[first.line])
+            self.waiting.remove(first)
         gone = [
             now[look.line]
-            for look in left
+            for look in self.waiting
             if rounds_of[look.line] >= _fewest_fresh(look.line, clear=True)
             and (now[look.line].p > SETTLED or now[look.line].slower != look.slower or rounds_of[look.line] >= MOST_FRESH)
         ]
+        self.refuted += gone
         lines = {look.line for look in gone}
-        return [look for look in left if look.line not in lines], confirmed, gone
-
-    def _measured(self, lines: Collection[Line], rounds: Array, fresh: Array) -> tuple[Rounds, Rounds]:
-        """The fresh rounds, and the first ones with these in their place; nobody is held against what has changed in these lines."""
-        changed = self.layout.columns(lines)
-        base, new = (self._rounds(self.layout.values(some, changed)) for some in (rounds, fresh))
-        return new, base.over(new, new.n >= FEWEST_ROUNDS)
+        self.waiting = [look for look in self.waiting if look.line not in lines]
 
     def _confirms(self, before: Look, now: Look, rounds: Rounds) -> bool:
         """Whether fresh rounds confirm a candidate: unlikely enough, the same way, large enough, nearer to what made it one than to no
@@ -300,117 +203,72 @@ class Detector:
         if now.q > ALARMS or now.slower != before.slower:
             return False
         size = abs(math.log(now.shift.estimate))
-        own = float(rounds.mean[self.lines.index(now.line)]) - self._level(now.line, now.since)
+        own = float(rounds.mean[self.lines.index(now.line)]) - self.memory.level(now.line, now.since)
         agrees = math.copysign(1, own) == math.copysign(1, math.log(now.shift.estimate)) and abs(own) >= size / 2
         return size >= max(math.log1p(MARGIN), abs(math.log(before.shift.estimate)) / 2) and agrees
 
-    def _level(self, line: Line, until: int) -> float:
-        """The mean of a line's baseline before a night."""
-        past, at = self._past(), self.lines.index(line)
-        weights = numpy.where(past.use[:, at], past.n[:, at], 0)[:until]
-        return float((weights * numpy.nan_to_num(past.mean[:until, at])).sum() / max(1, weights.sum()))
+    def _stands_not(self, finding: Finding, mean: float, count: int) -> bool:
+        """Whether a finding does not stand any more: it looks so tonight, and fresh rounds say so."""
+        if not (self._nearer(finding, mean) or self._apart(finding, mean, count)):
+            return False
+        line, i = finding.look.line, self.lines.index(finding.look.line)
+        if self.certain[i]:
+            return True
+        while (answer := self._has_ended(finding)) is None and self._look_again(line):
+            pass
+        return bool(answer)
 
-    def _past(self) -> Past:
-        """All nights so far."""
-        if self.known is None:
-            self.known = self._as_arrays()
-        return self.known
-
-    def _as_arrays(self) -> Past:
-        counted = [night.counted for night in self.nights]
-        shape = len(counted), len(self.lines)
-        n, mean, squares, freedom = (numpy.array([c[i] for c in counted]).reshape(shape) for i in range(len(Rounds._fields)))
-        starts = numpy.array([self.starts.get(line, 0) for line in self.lines])
-        inside = ~numpy.array([night.outside for night in self.nights], bool).reshape(shape)
-        told = inside & (n >= FEWEST_ROUNDS) & (numpy.arange(len(counted))[:, None] >= starts)
-        waiting = numpy.array([night.waiting for night in self.nights], bool).reshape(shape)
-        return Past(n, mean, squares, freedom, told & ~waiting, told)
-
-    def _can_judge(self, base: Rounds) -> Array:
-        if not self.nights:
-            return numpy.zeros(len(self.lines), bool)
-        enough: Array = self._past().use.sum(axis=0) >= FEWEST_NIGHTS
-        return enough & (base.n >= FEWEST_ROUNDS)
-
-    def _erratic(self, spread: tuple[float, float]) -> float | None:
-        """By how much rounds vary more than usual, where it is so much that the night tells nothing of the machine."""
-        squares, freedom = map(sum, zip(*self.spreads, strict=True)) if self.spreads else (0.0, 0.0)
-        if not squares or not freedom or not spread[1]:
-            return None
-        times = spread[0] / spread[1] / (squares / freedom)
-        if times < ERRATIC**2 or fdtrc(spread[1], freedom, times) > ERRATIC_P:
-            return None
-        return math.sqrt(times)
-
-    def _left_of(
-        self, ended: dict[Line, Finding], confirmed: Collection[Look], waiting: Collection[Look], tonight: Rounds
-    ) -> tuple[dict[Line, Finding], dict[Line, Finding], dict[Line, Finding]]:
-        """Of findings that do not stand any more: which still do, since nothing else could be confirmed; which have gone; and in whose
-        place another was found, of the same line or of its cells."""
-        new = {look.line for look in confirmed}
-        new |= {line for line in ended if line.kind != "cell" and self.layout.columns([line]) & self.layout.columns({*new, *self.open})}
-        asked = {look.line for look in waiting if look.q <= ALARMS}
-        replaced = {line: finding for line, finding in ended.items() if line in new}
-        left = {line: finding for line, finding in ended.items() if line not in new}
-        gone = {
-            line: finding
-            for line, finding in left.items()
-            if line not in asked and self._nearer(finding, float(tonight.mean[self.lines.index(line)]))
-        }
-        return {line: finding for line, finding in left.items() if line not in gone}, gone, replaced
-
-    def _ended(
-        self,
-        base: Rounds,
-        rounds: Array,
-        more: Callable[[Sequence[Line]], Array | None],
-        usual: Usual,
-        erratic: float | None,
-        certain: Array,
-    ) -> tuple[dict[Line, Finding], Array]:
-        """Findings of nights before that do not stand any more, taken out of the open ones, and the fresh rounds that say so."""
-        ended: list[Line] = []
-        fresh = rounds[:0]
-        for line, finding in self.open.items():
-            i = self.lines.index(line)
-            if base.n[i] < FEWEST_ROUNDS or not _telling(line, erratic):
-                continue
-            mean, count = float(base.mean[i]), int(base.n[i])
-            if not (self._nearer(finding, mean) or self._apart(finding, mean, count, usual.noise)):
-                continue
-            answer = True if certain[i] else self._has_ended(finding, rounds, fresh, usual.noise)
-            while answer is None and (found := more([line])) is not None and len(found):
-                fresh = numpy.vstack([fresh, found])
-                answer = self._has_ended(finding, rounds, fresh, usual.noise)
-            ended += [line] if answer else []
-        return {line: self.open.pop(line) for line in ended}, fresh
-
-    def _has_ended(self, finding: Finding, rounds: Array, fresh: Array, noise: Noise) -> bool | None:
+    def _has_ended(self, finding: Finding) -> bool | None:
         """Whether fresh rounds say so; None while they are too few to say."""
-        line, new = finding.look.line, self._measured(self.open, rounds, fresh)[0]
+        line, new = finding.look.line, self._measured(self.open)[0]
         i = self.lines.index(line)
         count, mean = int(new.n[i]), float(new.mean[i])
         if count < _fewest_fresh(line, clear=True):
             return None
-        if self._apart(finding, mean, count, noise):
+        if self._apart(finding, mean, count):
             return True
         return None if self._nearer(finding, mean) and count < MOST_FRESH else False
 
+    def _of_ended(self, tonight: Rounds) -> tuple[list[Finding], list[Finding]]:
+        """Of findings that do not stand any more: which have gone, and in whose place another was found, of the same line or of its cells.
+        The rest stands all the same, since nothing else could be confirmed."""
+        asked, found = {look.line for look in self.waiting if look.q <= ALARMS}, {look.line for look in self.confirmed}
+        columns = self.layout.columns({*found, *self.open})
+        gone, replaced = [], []
+        for line, finding in self.ended.items():
+            if line in found or (line.kind != "cell" and self.layout.columns([line]) & columns):
+                replaced.append(finding)
+            elif line not in asked and self._nearer(finding, float(tonight.mean[self.lines.index(line)])):
+                gone.append(finding)
+        return gone, replaced
+
     def _nearer(self, finding: Finding, mean: float) -> bool:
         """Whether a line is nearer to its baseline than to what was found."""
-        change = mean - self._level(finding.look.line, finding.look.since)
+        change = mean - self.memory.level(finding.look.line, finding.look.since)
         return abs(change - math.log(finding.look.shift.estimate)) > abs(change)
 
-    def _apart(self, finding: Finding, mean: float, rounds: int, noise: Noise) -> bool:
+    def _apart(self, finding: Finding, mean: float, rounds: int) -> bool:
         """Whether tonight is further from what was found than chance is likely to take it, and by what is worth saying."""
         i, shift = self.lines.index(finding.look.line), finding.look.shift
-        change = mean - self._level(finding.look.line, finding.look.since)
+        noise = self.usual.noise
+        change = mean - self.memory.level(finding.look.line, finding.look.since)
         known = 0.0
         if shift.low and shift.high:
             known = math.log(shift.high / shift.low) / (2 * quantile(CONFIDENCE, float(noise.freedom[i])))
         error = math.sqrt(noise.within[i] / rounds + noise.apart[i] + known**2)
         apart = abs(change - math.log(shift.estimate))
         return apart > max(math.log1p(MARGIN), quantile(CONFIDENCE, float(noise.freedom[i])) * error)
+
+
+def _erratic(spread: tuple[float, float], before: Sequence[tuple[float, float]]) -> float | None:
+    """By how much rounds vary more than usual, where it is so much that the night tells nothing of the machine."""
+    squares, freedom = map(sum, zip(*before, strict=True)) if before else (0.0, 0.0)
+    if not squares or not freedom or not spread[1]:
+        return None
+    times = spread[0] / spread[1] / (squares / freedom)
+    if times < ERRATIC**2 or fdtrc(spread[1], freedom, times) > ERRATIC_P:
+        return None
+    return math.sqrt(times)
 
 
 def _worth(look: Look, seconds: float) -> tuple[bool, float]:
@@ -423,19 +281,3 @@ def _fewest_fresh(line: Line, clear: bool) -> int:
     if line.kind not in NARROW:
         return FEWEST_ROUNDS
     return FEWEST_FRESH // 2 if clear else FEWEST_FRESH
-
-
-def _echoes(looks: Collection[Look]) -> set[Line]:
-    """Frameworks and networks that look changed less clearly than a cell of theirs, if at all: it may be in what they show."""
-    found = set()
-    clear = {look.line: look.p for look in looks}
-    for look in (one for one in looks if one.line.kind == "cell"):
-        cell = Cell.of(look.line.name)
-        wide = Line("framework", cell.framework), Line("workload", cell.workload)
-        found |= {line for line in wide if look.p < clear.get(line, 1.0)}
-    return found
-
-
-def _telling(line: Line, erratic: float | None) -> bool:
-    """In an erratic night only what is told apart from others in the same turns."""
-    return erratic is None or line.kind in ("framework", "cell", "software")

@@ -17,11 +17,12 @@ from harness.environments import NEWEST, Environment, EnvironmentProblem
 from harness.grade import grade
 from harness.nights import attribution, news, series
 from harness.nights.attribution import Cause
-from harness.nights.detection import ALARMS, CANDIDATE, CHUNK, FEWEST_ROUNDS, FIRST_SHARE
+from harness.nights.detection import CANDIDATE, CHUNK, FIRST_SHARE
 from harness.nights.lines import Array, Line
 from harness.nights.looks import FEWEST_NIGHTS
+from harness.nights.rounds import FEWEST_ROUNDS
 from harness.nights.series import Nights
-from harness.nights.verdict import Verdict
+from harness.nights.verdict import ALARMS, Verdict
 from harness.plan import Plan
 from harness.records import PROTOCOL, Result
 from harness.session import Session

@@ -7,6 +7,8 @@ import numpy
 
 from harness.nights.lines import Array
 
+FEWEST_ROUNDS = 2
+"""Of a line in a night, that stand."""
 TRIMMED = 4
 """A quarter of the rounds is left out at either end, of lines that are one time beside another."""
 LOW, QUANTILES = ("machine", "framework", "cell", "probe"), (0.2, 0.35, 0.5)

@@ -18,7 +18,7 @@ import numpy
 from frameworks import Cell
 from harness import host
 from harness.environments import NEWEST
-from harness.nights.detection import ALARMS, Detector
+from harness.nights.detection import Detector
 from harness.nights.lines import Array, Layout, Line
 from harness.nights.looks import FEWEST_NIGHTS
 from harness.nights.verdict import Verdict, plain
@@ -146,7 +146,7 @@ class Nights:
                 found.append(set(found[-1]) if found else set())
                 continue
             verdict = self.stored(night.verdict["verdict"], i)
-            found.append({f.look.line for f in verdict.findings} | {look.line for look in verdict.undecided if look.q <= ALARMS})
+            found.append({f.look.line for f in verdict.findings} | {look.line for look in verdict.unanswered})
             for finding in verdict.findings:
                 for earlier in found[finding.look.since : i] if finding.state == "new" else ():
                     earlier.add(finding.look.line)

@@ -19,8 +19,9 @@ import numpy
 from frameworks import Cell
 from harness.calibration import Rate
 from harness.nights import attribution
-from harness.nights.detection import CHUNK, FEWEST_ROUNDS, FIRST_SHARE, Detector
+from harness.nights.detection import CHUNK, FIRST_SHARE, Detector
 from harness.nights.lines import Array, Layout, Line
+from harness.nights.rounds import FEWEST_ROUNDS
 from harness.nights.series import Nights
 from harness.nights.verdict import Verdict
 from harness.probes import PROBES

@@ -8,6 +8,10 @@ from typing import Any, Literal, Self
 from harness.nights.lines import Line
 from harness.statistics import Estimate
 
+ALARMS = 0.05
+"""Chance of a finding in a night in which nothing has changed, all lines together; since fresh rounds must be many, too, it is a
+fifth of that (README: simulated nights)."""
+
 Path = Literal["tonight", "nights", "drift"]
 PATHS: dict[Path, str] = {
     "tonight": "tonight against the prediction interval of all nights of its baseline",
@@ -90,6 +94,11 @@ class Verdict:
     fresh_rounds: int = 0
     looks: tuple[Look, ...] = ()
     """How every line that could be judged was tonight, by its fresh rounds where it has some, whether or not it is a finding."""
+
+    @property
+    def unanswered(self) -> tuple[Look, ...]:
+        """Of the undecided those that looked changed beyond chance."""
+        return tuple(look for look in self.undecided if look.q <= ALARMS)
 
     def renumbered(self, of: Callable[[int], int]) -> Self:
         """The same with other numbers for its nights: stored, they are their runs."""

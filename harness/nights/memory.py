@@ -1,0 +1,198 @@
+"""What is remembered of a machine's nights, line by line: what their rounds told, which of them are a baseline, and what was found and
+stands."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy
+
+from frameworks import Cell
+from harness.nights.lines import Array, Layout, Line
+from harness.nights.looks import FEWEST_NIGHTS
+from harness.nights.noise import Past, noise_of
+from harness.nights.rounds import FEWEST_ROUNDS, LOW, Rounds, spread_of
+from harness.nights.verdict import Finding, Look, Verdict
+from harness.statistics import CONFIDENCE, quantile
+
+
+class Track(NamedTuple):
+    """A line night by night, in logarithms: 0 is its baseline."""
+
+    values: Array
+    """Not a number where a night told nothing."""
+    half_widths: Array
+    """Of their 95 % intervals, of rounds alone."""
+    inside: Array
+    """Nights of the baseline."""
+    band: float
+    """A usual night lies as near as this, 95 times in a hundred."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """A night as it is remembered."""
+
+    rounds: Array
+    """All its first ones, by cells and probes."""
+    again: Array
+    """And those that looked again."""
+    certain: Array
+    changed: frozenset[int]
+    """Columns that had changed by then: nobody is held against them."""
+    base: Rounds
+    fresh: Rounds | None
+    doubtful: Array
+    """Lines of which only the fresh rounds count, where there are any: what made them candidates was not confirmed."""
+    outside: Array
+    """Lines that had changed: no night of their baseline."""
+    waiting: Array
+    """Lines that looked changed, and nobody could say whether they were: no night of their baseline either, but looked at together with
+    the nights since."""
+
+    @property
+    def counted(self) -> Rounds:
+        """What counts of it."""
+        if self.fresh is None:
+            return self.base
+        return self.base.over(self.fresh, self.doubtful & (self.fresh.n > 0))
+
+
+@dataclass
+class Memory:
+    """All nights so far of one machine. Rounds are logarithms less an anchor, as in `series`."""
+
+    layout: Layout
+    nights: list[Night] = field(default_factory=list)
+    open: dict[Line, Finding] = field(default_factory=dict)
+    starts: dict[Line, int] = field(default_factory=dict)
+    """The first night of a line's baseline, where somebody has moved it."""
+    spreads: list[tuple[float, float]] = field(default_factory=list)
+    """Of what groups have in common, from round to round: sum of squares and degrees of freedom, night by night."""
+    known: Past | None = field(default=None, init=False, repr=False)
+    """All nights so far as arrays, once they are asked for."""
+
+    def __post_init__(self) -> None:
+        self.lines = self.layout.lines
+        kinds = [line.kind for line in self.lines]
+        self.kinds: dict[str, Array] = {kind: numpy.array([k == kind for k in kinds]) for kind in dict.fromkeys(kinds)}
+        places, cells = {line: i for i, line in enumerate(self.lines)}, self.layout.cells
+        pairs = [(Line("software", cells[m].key), Line("cell", cells[f].key)) for m, f in self.layout.pairs]
+        self.beside = {places[software]: places[frozen] for software, frozen in pairs}
+
+    def replay(self, rounds: Array, fresh: Array, verdict: Verdict | None, same: Collection[Line] = ()) -> None:
+        """Remembers a night that was judged before; None of one that ended before it was: what had been found is still so."""
+        self.remember(rounds, fresh, self.certain(same), verdict, spread_of(self.layout.common(rounds)))
+
+    def accept(self, line: Line, night: int) -> None:
+        """From this night on it is as it should be: the line's baseline begins anew."""
+        self.starts[line] = night
+        self.open.pop(line, None)
+        for one in self.nights[night:]:
+            one.outside[self.lines.index(line)] = one.waiting[self.lines.index(line)] = False
+        self.known = None
+
+    def track(self, line: Line) -> Track:
+        """A line's nights so far, as differences of logarithms from its baseline: that which the last one was held against."""
+        known, at = self.past(), self.lines.index(line)
+        last = numpy.arange(len(known.use))[:, None] == max(1, len(known.use) - 1)
+        past = known._replace(use=known.use & ~last)
+        judged = numpy.array([name == line for name in self.lines]) & (past.use.sum(axis=0) > 0)
+        counted = self.nights[-1].counted
+        noise = noise_of(past, counted, judged, self.kinds, self.beside)
+        n = past.n[:, at]
+        since = self.open[line].look.since if line in self.open else max(1, len(n) - 1)
+        level = self.level(line, since)
+        with numpy.errstate(divide="ignore", invalid="ignore"):
+            errors = numpy.sqrt(noise.within[at] / n)
+        usual = float(numpy.median(n[n > 0])) if (n > 0).any() else 1.0
+        apart = math.sqrt(noise.within[at] / usual + noise.apart[at])
+        return Track(
+            values=numpy.where(n > 0, past.mean[:, at] - level, numpy.nan),
+            half_widths=quantile(CONFIDENCE, float(noise.freedom[at])) * numpy.where(n > 0, errors, numpy.nan),
+            inside=known.use[:, at],
+            band=quantile(CONFIDENCE, float(min(noise.freedom[at], noise.apart_freedom[at]))) * apart,
+        )
+
+    def rounds(self, values: Array, certain: Array | None = None) -> Rounds:
+        """What some rounds (rows) tell of every line (columns)."""
+        return Rounds.of(values, numpy.array([line.kind in LOW for line in self.lines]), certain)
+
+    def certain(self, same: Collection[Line]) -> Array:
+        """Which lines these are."""
+        return numpy.array([line in same for line in self.lines], bool)
+
+    def _summed(self, rounds: Array, again: Array, certain: Array, changed: frozenset[int]) -> tuple[Rounds, Rounds | None]:
+        base, fresh = (self.rounds(self.layout.values(some, changed), certain) for some in (rounds, again))
+        return base, fresh if len(again) else None
+
+    def remember(self, rounds: Array, again: Array, certain: Array, verdict: Verdict | None, spread: tuple[float, float]) -> None:
+        """A night with what was said of it."""
+        unjudged = verdict is None
+        if verdict is None:
+            verdict = Verdict(len(self.nights), tuple(replace(finding, state="open") for finding in self.open.values()))
+        self.open = {finding.look.line: finding for finding in verdict.findings if finding.look.line in self.lines}
+        for finding in (one for one in self.open.values() if one.state == "new"):
+            for i in range(finding.look.since, len(self.nights)):
+                self.nights[i] = self._with_change(self.nights[i], finding.look.line)
+        asked = {look.line for look in verdict.unanswered}
+        echoes = _echoes(verdict.unanswered)
+        outside = numpy.array([line in self.open or line in echoes or verdict.erratic is not None for line in self.lines], bool)
+        doubtful = {*verdict.refuted, *(look.line for look in verdict.undecided)}
+        waiting = numpy.array([unjudged or line in asked for line in self.lines], bool)
+        changed = frozenset(self.layout.columns(self.open))
+        base, fresh = self._summed(rounds, again, certain, changed)
+        doubt = numpy.array([line in doubtful for line in self.lines], bool)
+        self.nights.append(Night(rounds, again, certain, changed, base, fresh, doubt, outside, waiting))
+        self.known = None
+        self.spreads.append(spread if verdict.erratic is None else (0.0, 0.0))  # an erratic night tells nothing of what is usual
+
+    def _with_change(self, night: Night, line: Line) -> Night:
+        """The same, now that a line is known to have changed by then: no night of its baseline, and nobody is held against it."""
+        night.outside[self.lines.index(line)] = True
+        changed = night.changed | self.layout.columns([line])
+        if changed == night.changed:
+            return night
+        base, fresh = self._summed(night.rounds, night.again, night.certain, changed)
+        return replace(night, changed=changed, base=base, fresh=fresh)
+
+    def level(self, line: Line, until: int) -> float:
+        """The mean of a line's baseline before a night."""
+        past, at = self.past(), self.lines.index(line)
+        weights = numpy.where(past.use[:, at], past.n[:, at], 0)[:until]
+        return float((weights * numpy.nan_to_num(past.mean[:until, at])).sum() / max(1, weights.sum()))
+
+    def past(self) -> Past:
+        """All nights so far."""
+        if self.known is None:
+            self.known = self._as_arrays()
+        return self.known
+
+    def _as_arrays(self) -> Past:
+        counted = [night.counted for night in self.nights]
+        shape = len(counted), len(self.lines)
+        n, mean, squares, freedom = (numpy.array([c[i] for c in counted]).reshape(shape) for i in range(len(Rounds._fields)))
+        starts = numpy.array([self.starts.get(line, 0) for line in self.lines])
+        inside = ~numpy.array([night.outside for night in self.nights], bool).reshape(shape)
+        told = inside & (n >= FEWEST_ROUNDS) & (numpy.arange(len(counted))[:, None] >= starts)
+        waiting = numpy.array([night.waiting for night in self.nights], bool).reshape(shape)
+        return Past(n, mean, squares, freedom, told & ~waiting, told)
+
+    def can_judge(self, base: Rounds) -> Array:
+        """Which lines have rounds tonight, and nights before it."""
+        if not self.nights:
+            return numpy.zeros(len(self.lines), bool)
+        enough: Array = self.past().use.sum(axis=0) >= FEWEST_NIGHTS
+        return enough & (base.n >= FEWEST_ROUNDS)
+
+
+def _echoes(looks: Collection[Look]) -> set[Line]:
+    """Frameworks and networks that look changed less clearly than a cell of theirs, if at all: it may be in what they show."""
+    found = set()
+    clear = {look.line: look.p for look in looks}
+    for look in (one for one in looks if one.line.kind == "cell"):
+        cell = Cell.of(look.line.name)
+        wide = Line("framework", cell.framework), Line("workload", cell.workload)
+        found |= {line for line in wide if look.p < clear.get(line, 1.0)}
+    return found
