@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 CODES = """
 \b
 Exit codes: 0 nothing is slower; 1 a regression, found tonight or before and not accepted; 2 bad input, or nothing could be measured;
-3 too little could be measured to say so, or to look again at what seems slower; 130 interrupted (what was measured stays).
+3 too little could be measured to say so, a cell failed that could be measured before, or no time was left to look again at what seems
+slower; 130 interrupted (what was measured stays).
 """
 
 REPORTS = (".html", ".md", ".json")
