@@ -84,7 +84,9 @@ def headline(judged: Judged) -> str:
         causes = [cause for cause in judged.causes if cause.main.look.slower]
         what = "; ".join(f"{subject(cause, judged)} ({per_cent(cause.main.look.shift)})" for cause in causes[:3])
         more = f" and {len(causes) - 3} more" if len(causes) > 3 else ""
-        return f"Regression: {what}{more}" + ("" if new else ", found before and not accepted") + "."
+        measured = {look.line for look in verdict.looks}
+        unseen = "" if any(f.look.line in measured for f in slower) else "; nothing of it was measured tonight"
+        return f"Regression: {what}{more}" + ("" if new else f", found before and not accepted{unseen}") + "."
     if code == 3:
         return f"Too little could be measured: {judged.too_little}."
     if len(judged.nights.measured) == 1:

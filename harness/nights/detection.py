@@ -24,7 +24,7 @@ from scipy.special import fdtrc
 
 from harness.nights.lines import Array, Line
 from harness.nights.looks import Usual
-from harness.nights.memory import Memory
+from harness.nights.memory import Memory, sizes
 from harness.nights.noise import noise_of
 from harness.nights.rounds import FEWEST_ROUNDS, Rounds, spread_of
 from harness.nights.verdict import ALARMS, Finding, Look, Verdict
@@ -69,7 +69,7 @@ class Detector(Memory):
         lack of time. Lines of releases that are the `same` as the frozen ones are no slower tonight. `seconds`: of one round of each of
         the layout's groups, by default as long as each other."""
         tonight = _Tonight(self, rounds, more, self.certain(same))
-        tonight.hold_against_what_was_found()  # first: while it stands, nothing else of its line is seen
+        tonight.look_at_what_was_found()  # first: while it stands, nothing else of its line is seen
         tonight.look_for_changes(seconds or [1.0] * len(self.layout.groups))
         verdict = tonight.verdict()
         self.remember(rounds, tonight.fresh, tonight.certain, verdict, tonight.spread)
@@ -91,31 +91,30 @@ class _Tonight:
         self.refuted: list[Look] = []
         self.spread = spread_of(self.layout.common(rounds))
         self.erratic = _erratic(self.spread, memory.spreads)
-        values = self.layout.values(rounds, self.layout.columns(self.open))  # nobody is held against what has changed itself
+        values = self.layout.values(rounds, self._found())  # nobody is held against what has changed itself
         self.base = memory.rounds(values, certain)
         self.judged = memory.can_judge(self.base) & ~certain
         noise = noise_of(memory.past(), self.base, self.judged, memory.kinds, memory.beside)
         self.usual = Usual(self.lines, list(memory.kinds.values()), memory.past(), self.judged, noise)
-        self.waiting: list[Look] = []
-        """Candidates of which nothing is known yet."""
+        self.waiting = self._candidates([line for line in self.lines if line not in self.open])
+        """Those of which nothing is known yet."""
 
-    def hold_against_what_was_found(self) -> None:
+    def look_at_what_was_found(self) -> None:
         """Ends findings that are another size by now, or gone, where fresh rounds say so."""
         ended = [
             line
             for line, finding in self.open.items()
-            if self.base.n[i := self.lines.index(line)] >= FEWEST_ROUNDS
+            if (self.judged | self.certain)[i := self.lines.index(line)]
             and self._telling(line)
             and self._stands_not(finding, float(self.base.mean[i]), int(self.base.n[i]))
         ]
         self.ended = {line: self.open.pop(line) for line in ended}
+        self.waiting += self._candidates(ended)
+        if len(self.fresh):
+            self._decide()
 
     def look_for_changes(self, seconds: Sequence[float]) -> None:
         """Candidates, measured again the clearest for its time first, until it is decided of each or there is no time."""
-        looks = self.usual.looks(self.base, self.judged)
-        self.waiting = [look for look in looks if look.p <= CANDIDATE and look.line not in self.open and self._telling(look.line)]
-        if self.ended:
-            self._decide()
         unaffordable: set[Line] = set()
         while left := [look for look in self.waiting if look.line not in unaffordable]:
             clearest = max(left, key=lambda look: _worth(look, sum(seconds[g] for g in self.layout.needed([look.line]))))
@@ -126,10 +125,10 @@ class _Tonight:
 
     def verdict(self) -> Verdict:
         """What is to be said of it."""
-        night, latest = len(self.memory.nights), self._measured({*self.open, *(look.line for look in self.confirmed)})[1]
+        night, latest = len(self.memory.nights), self._measured()[1]
         recovered, replaced = self._of_ended(latest)
         gone = {finding.look.line for finding in (*recovered, *replaced)}
-        stand = [*self.open.values(), *(finding for line, finding in self.ended.items() if line not in gone)]
+        stand = [finding for line, finding in self.memory.open.items() if line not in gone]
         return Verdict(
             night=night,
             findings=(
@@ -147,6 +146,10 @@ class _Tonight:
             looks=tuple(self.usual.looks(latest, self.judged)),
         )
 
+    def _candidates(self, lines: Collection[Line]) -> list[Look]:
+        looks = self.usual.looks(self.base, self.judged)
+        return [look for look in looks if look.p <= CANDIDATE and look.line in lines and self._telling(look.line)]
+
     def _telling(self, line: Line) -> bool:
         """In an erratic night only what is told apart from others in the same turns."""
         return self.erratic is None or line.kind in ("framework", "cell", "software")
@@ -159,11 +162,19 @@ class _Tonight:
         self.fresh = numpy.vstack([self.fresh, found])
         return True
 
-    def _measured(self, lines: Collection[Line]) -> tuple[Rounds, Rounds]:
-        """The fresh rounds, and the first ones with these in their place; nobody is held against what has changed in these lines."""
-        changed = self.layout.columns(lines)
-        base, new = (self.memory.rounds(self.layout.values(some, changed)) for some in (self.rounds, self.fresh))
+    def _found(self) -> dict[Line, float]:
+        """What has changed, as far as is known by now, the first that was found first."""
+        return sizes([*(finding.look for finding in self.open.values()), *self.confirmed])
+
+    def _measured(self) -> tuple[Rounds, Rounds]:
+        """The fresh rounds, and the first ones with these in their place; nobody is held against what has changed."""
+        base, new = (self.memory.rounds(self.layout.values(some, self._found())) for some in (self.rounds, self.fresh))
         return new, base.over(new, new.n >= FEWEST_ROUNDS)
+
+    def _beside_all(self) -> Array:
+        """The mean of every line's fresh rounds, beside all of its rivals: what has changed counts less that change. Of the last two that
+        have not, each has half of what the other does."""
+        return self.memory.rounds(self.layout.values(self.fresh, self._found(), without=False)).mean
 
     def _decide(self) -> None:
         """Of candidates, with the fresh rounds so far in tonight's place: who still waits, who is confirmed, who is refuted.
@@ -172,7 +183,8 @@ class _Tonight:
         has become slower.
         """
         while True:
-            new, tonight = self._measured({*self.open, *(look.line for look in self.confirmed)})
+            new, tonight = self._measured()
+            beside_all = self._beside_all()
             tested = (new.n >= FEWEST_ROUNDS) & [line not in self.open for line in self.lines]
             now = {look.line: look for look in self.usual.looks(tonight, tested)}
             rounds_of = {look.line: int(new.n[self.lines.index(look.line)]) for look in self.waiting}
@@ -180,7 +192,7 @@ class _Tonight:
                 look
                 for look in self.waiting
                 if rounds_of[look.line] >= _fewest_fresh(look.line, now[look.line].q <= CLEAR)
-                and self._confirms(look, now[look.line], tonight)
+                and self._confirms(look, now[look.line], (tonight.mean, beside_all))
             ]
             if not able:
                 break
@@ -197,14 +209,14 @@ class _Tonight:
         lines = {look.line for look in gone}
         self.waiting = [look for look in self.waiting if look.line not in lines]
 
-    def _confirms(self, before: Look, now: Look, rounds: Rounds) -> bool:
+    def _confirms(self, before: Look, now: Look, means: Sequence[Array]) -> bool:
         """Whether fresh rounds confirm a candidate: unlikely enough, the same way, large enough, nearer to what made it one than to no
-        change (else it came and went), and tonight's own rounds agree."""
+        change (else it came and went), and tonight's own rounds agree, whoever they are held against."""
         if now.q > ALARMS or now.slower != before.slower:
             return False
         size = abs(math.log(now.shift.estimate))
-        own = float(rounds.mean[self.lines.index(now.line)]) - self.memory.level(now.line, now.since)
-        agrees = math.copysign(1, own) == math.copysign(1, math.log(now.shift.estimate)) and abs(own) >= size / 2
+        level, sign = self.memory.level(now.line, now.since), math.copysign(1, math.log(now.shift.estimate))
+        agrees = all(sign * (float(mean[self.lines.index(now.line)]) - level) >= size / 2 for mean in means)
         return size >= max(math.log1p(MARGIN), abs(math.log(before.shift.estimate)) / 2) and agrees
 
     def _stands_not(self, finding: Finding, mean: float, count: int) -> bool:
@@ -215,17 +227,17 @@ class _Tonight:
         if self.certain[i]:
             return True
         while (answer := self._has_ended(finding)) is None and self._look_again(line):
-            pass
+            self._decide()  # else what changed beside it tonight would be seen in it
         return bool(answer)
 
     def _has_ended(self, finding: Finding) -> bool | None:
         """Whether fresh rounds say so; None while they are too few to say."""
-        line, new = finding.look.line, self._measured(self.open)[0]
+        line, new = finding.look.line, self._measured()[0]
         i = self.lines.index(line)
         count, mean = int(new.n[i]), float(new.mean[i])
         if count < _fewest_fresh(line, clear=True):
             return None
-        if self._apart(finding, mean, count):
+        if self._apart(finding, mean, count) and self._apart(finding, float(self._beside_all()[i]), count):
             return True
         return None if self._nearer(finding, mean) and count < MOST_FRESH else False
 
@@ -233,13 +245,17 @@ class _Tonight:
         """Of findings that do not stand any more: which have gone, and in whose place another was found, of the same line or of its cells.
         The rest stands all the same, since nothing else could be confirmed."""
         asked, found = {look.line for look in self.waiting if look.q <= ALARMS}, {look.line for look in self.confirmed}
-        columns = self.layout.columns({*found, *self.open})
+        left = [*self.confirmed, *(finding.look for finding in self.open.values())]
         gone, replaced = [], []
         for line, finding in self.ended.items():
-            if line in found or (line.kind != "cell" and self.layout.columns([line]) & columns):
+            alike = self.layout.columns([look.line for look in left if look.slower == finding.look.slower], ("cell",))
+            at = self.lines.index(line)
+            if line in found:
                 replaced.append(finding)
-            elif line not in asked and self._nearer(finding, float(tonight.mean[self.lines.index(line)])):
+            elif self.certain[at]:
                 gone.append(finding)
+            elif line not in asked and self._nearer(finding, float(tonight.mean[at])):
+                (replaced if self.layout.columns([line]) & alike else gone).append(finding)
         return gone, replaced
 
     def _nearer(self, finding: Finding, mean: float) -> bool:

@@ -5,7 +5,8 @@ there is none. A *line* is one number a round, made of these: a cell beside its 
 machine, a probe, or a framework's newest release beside its frozen one. What hits everybody is in the machine's line and in no cell's.
 """
 
-from collections.abc import Collection, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple, get_args
@@ -112,17 +113,24 @@ class Layout:
         """Groups and rivals as `_medians` takes them."""
         return _as_rows(self.groups), _as_rows(self._rivals)
 
-    def values(self, rounds: Array, changed: Collection[int] = ()) -> Array:
-        """A row a round, a column a line; of rounds (rows) by cells and probes (columns), each less its usual level. Columns that are known
-        to have changed are nobody's measure, as long as there are others."""
-        steady = rounds.copy()
-        steady[:, [*changed, *set(self.frozen).difference(self.steady)]] = numpy.nan
+    def values(self, rounds: Array, found: Mapping[Line, float] | None = None, without: bool = True) -> Array:
+        """A row a round, a column a line; of rounds (rows) by cells and probes (columns), each less its usual level. Cells that are known
+        to have changed are nobody's measure, as long as there are others; else they are, less that change: `found` has it as a difference
+        of logarithms, by line, the first that was found first. With `without` false they all are."""
+        found = found or {}
+        changed, known = self.columns(found), rounds.copy()
+        for line in sorted((line for line in found if line.kind in ("framework", "cell")), key=lambda line: line.kind == "cell"):
+            own = list(self.columns([line]))
+            known[:, own] = rounds[:, own] - found[line]
+        known[:, list(set(self.frozen).difference(self.steady))] = numpy.nan
+        steady = known.copy()
+        steady[:, list(changed if without else ())] = numpy.nan
         groups, of_rivals = self._sets
-        medians = self._medians(rounds, steady, groups)
+        medians = self._medians(known, steady, groups)
         of_groups = [set(group) & set(self.steady) for group in self.groups]
         here = numpy.array([bool(own) for own in of_groups], bool)
-        still = numpy.array([not own <= set(changed) for own in of_groups], bool)
-        rivals = self._medians(rounds, steady, of_rivals)
+        still = numpy.array([not own <= changed for own in of_groups], bool)
+        rivals = self._medians(known, steady, of_rivals)
         rivals[:, [not own for own in self._rivals]] = 0.0
         beside = rounds[:, self.frozen] - rivals
         parts = [_mean(medians[:, still if still.any() else here])[:, None]] if self.frozen else []
@@ -134,7 +142,8 @@ class Layout:
             if line.kind == "framework":
                 own = [k for k, i in enumerate(self.frozen) if self.cells[i].framework == line.name and i in self.steady]
                 own = own if len(own) > 1 else []  # of one cell it would be the cell's
-                parts.append(_mean(beside[:, [k for k in own if self.frozen[k] not in changed] or own])[:, None])
+                before = self.columns(_before(line, found), ("cell",))
+                parts.append(_mean(beside[:, [k for k in own if self.frozen[k] not in before] or own])[:, None])
         parts += [beside, *(rounds[:, [moving]] - rounds[:, [frozen]] for moving, frozen in self.pairs), rounds[:, len(self.cells) :]]
         return numpy.hstack(parts)
 
@@ -150,24 +159,30 @@ class Layout:
             if any(self.cells[i].key in cells or beside.get(i) in cells or self.cells[i].framework in names for i in group)
         ]
 
-    def columns(self, lines: Collection[Line]) -> set[int]:
-        """Columns of frozen cells that these lines are about; none of the machine's, which is about all."""
+    def columns(self, lines: Iterable[Line], kinds: Sequence[Kind] = ("cell", "framework", "workload")) -> set[int]:
+        """Columns of frozen cells that these lines are about, those of these kinds; none of the machine's, which is about all."""
+        chosen = {line for line in lines if line.kind in kinds}
 
         def about(cell: Cell) -> tuple[Line, ...]:
             return Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload)
 
-        return {i for i in self.frozen if any(line in lines for line in about(self.cells[i]))}
+        return {i for i in self.frozen if not chosen.isdisjoint(about(self.cells[i]))} if chosen else set()
 
     def common(self, rounds: Array) -> Array:
         """What each group's cells have in common, round by round: a row a round, a column a group."""
         return self._medians(rounds, rounds, self._sets[0])
 
     @staticmethod
-    def _medians(rounds: Array, steady: Array, sets: Array) -> Array:
+    def _medians(known: Array, steady: Array, sets: Array) -> Array:
         """Of sets of columns (`_as_rows`), a column a set: of the steady ones in it, or of all where none is."""
-        nobody = numpy.full((len(rounds), 1), numpy.nan)
-        all_of, steady_of = (numpy.hstack([values, nobody])[:, sets] for values in (rounds, steady))
+        nobody = numpy.full((len(known), 1), numpy.nan)
+        all_of, steady_of = (numpy.hstack([values, nobody])[:, sets] for values in (known, steady))
         return _median(numpy.where(numpy.isnan(steady_of).all(axis=(0, 2))[:, None], all_of, steady_of))
+
+
+def _before(line: Line, found: Iterable[Line]) -> list[Line]:
+    """Those that were found before it; all if it was not."""
+    return list(itertools.takewhile(lambda other: other != line, found))
 
 
 def _as_rows(sets: Sequence[Sequence[int]]) -> Array:

@@ -63,8 +63,10 @@ class Usual:
         if look.path != "nights":
             return look
         at, here = self.lines.index(look.line), len(self.past.use)
-        tried = self._looked(tonight, [("nights", first, first, FEWEST_NIGHTS) for first in range(FEWEST_NIGHTS, here)], [at])
-        best = max((one for one in tried if one.p[0] < 1), key=lambda one: abs(one.shift[0]) / one.error[0], default=None)
+        firsts = [first for first in range(FEWEST_NIGHTS, here) if self.past.recent[first, at]]
+        tried = self._looked(tonight, [("nights", first, first, FEWEST_NIGHTS) for first in firsts], [at])
+        same = [one for one in tried if one.p[0] < 1 and (one.shift[0] > 0) == look.slower]
+        best = max(same, key=lambda one: abs(one.shift[0]) / one.error[0], default=None)
         return look if best is None else replace(look, shift=_shown(best, 0, int(tonight.n[at])), since=int(best.since[0]))
 
     def _all(self, tonight: Rounds) -> list[_Looked]:

@@ -2,7 +2,7 @@
 stands."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -39,8 +39,8 @@ class Night:
     again: Array
     """And those that looked again."""
     certain: Array
-    changed: frozenset[int]
-    """Columns that had changed by then: nobody is held against them."""
+    changed: dict[Line, float]
+    """What had changed by then, as is known by now (see `Layout.values`)."""
     base: Rounds
     fresh: Rounds | None
     doubtful: Array
@@ -123,7 +123,7 @@ class Memory:
         """Which lines these are."""
         return numpy.array([line in same for line in self.lines], bool)
 
-    def _summed(self, rounds: Array, again: Array, certain: Array, changed: frozenset[int]) -> tuple[Rounds, Rounds | None]:
+    def _summed(self, rounds: Array, again: Array, certain: Array, changed: Mapping[Line, float]) -> tuple[Rounds, Rounds | None]:
         base, fresh = (self.rounds(self.layout.values(some, changed), certain) for some in (rounds, again))
         return base, fresh if len(again) else None
 
@@ -135,25 +135,23 @@ class Memory:
         self.open = {finding.look.line: finding for finding in verdict.findings if finding.look.line in self.lines}
         for finding in (one for one in self.open.values() if one.state == "new"):
             for i in range(finding.look.since, len(self.nights)):
-                self.nights[i] = self._with_change(self.nights[i], finding.look.line)
+                self.nights[i] = self._with_change(self.nights[i], finding.look)
         asked = {look.line for look in verdict.unanswered}
         echoes = _echoes(verdict.unanswered)
         outside = numpy.array([line in self.open or line in echoes or verdict.erratic is not None for line in self.lines], bool)
         doubtful = {*verdict.refuted, *(look.line for look in verdict.undecided)}
         waiting = numpy.array([unjudged or line in asked for line in self.lines], bool)
-        changed = frozenset(self.layout.columns(self.open))
+        changed = sizes(finding.look for finding in self.open.values())
         base, fresh = self._summed(rounds, again, certain, changed)
         doubt = numpy.array([line in doubtful for line in self.lines], bool)
         self.nights.append(Night(rounds, again, certain, changed, base, fresh, doubt, outside, waiting))
         self.known = None
         self.spreads.append(spread if verdict.erratic is None else (0.0, 0.0))  # an erratic night tells nothing of what is usual
 
-    def _with_change(self, night: Night, line: Line) -> Night:
+    def _with_change(self, night: Night, look: Look) -> Night:
         """The same, now that a line is known to have changed by then: no night of its baseline, and nobody is held against it."""
-        night.outside[self.lines.index(line)] = True
-        changed = night.changed | self.layout.columns([line])
-        if changed == night.changed:
-            return night
+        night.outside[self.lines.index(look.line)] = True
+        changed = night.changed | sizes([look])
         base, fresh = self._summed(night.rounds, night.again, night.certain, changed)
         return replace(night, changed=changed, base=base, fresh=fresh)
 
@@ -185,6 +183,11 @@ class Memory:
             return numpy.zeros(len(self.lines), bool)
         enough: Array = self.past().use.sum(axis=0) >= FEWEST_NIGHTS
         return enough & (base.n >= FEWEST_ROUNDS)
+
+
+def sizes(looks: Iterable[Look]) -> dict[Line, float]:
+    """By how much lines have changed, as differences of logarithms."""
+    return {look.line: math.log(look.shift.estimate) for look in looks}
 
 
 def _echoes(looks: Collection[Look]) -> set[Line]:

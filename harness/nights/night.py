@@ -233,11 +233,9 @@ def too_little(nights: Nights, number: int, verdict: Verdict) -> str:
             " of the machine as a whole nothing can be said"
         )
     known = [cell for cell in cells if Line("cell", cell.key) not in verdict.unjudged]
-    if sum(one.verdict is not None for one in nights.measured[: number + 1]) > FEWEST_NIGHTS:
+    if sum(bool(one.verdict and any(one.logs.values())) for one in nights.measured[: number + 1]) > FEWEST_NIGHTS:
         if len(known) < ENOUGH * len(cells):
-            return (
-                f"{len(cells) - len(known)} of {len(cells)} cells have no {FEWEST_NIGHTS} nights in their baseline: their series began anew"
-            )
+            return f"{len(cells) - len(known)} of {len(cells)} cells have no {FEWEST_NIGHTS} nights in their baseline"
         if machine in verdict.unjudged:
             return f"of all cells together no {FEWEST_NIGHTS} nights are a baseline: whether the machine is slower cannot be told"
     left = {look.line for look in verdict.undecided}

@@ -95,7 +95,11 @@ class Nights:
 
     def layout_of(self, number: int) -> Layout:
         """The same, in which cells are held against those of one night that have nights before it."""
-        before = Counter(cell for night in self.measured[:number] for cell, rounds in night.logs.items() if rounds)
+        said = [night.verdict["verdict"] for night in self.measured[:number] if night.verdict]
+        last = self.stored(said[-1], number).findings if said else ()
+        wide = [finding.look.since for finding in last if finding.look.line.kind in ("machine", "workload")]
+        usual = self.measured[: min([number, *wide])]  # what came when all had changed does not know how it was before
+        before = Counter(cell for night in usual for cell, rounds in night.logs.items() if rounds)
         here = [cell for cell, rounds in self.measured[number].logs.items() if rounds and not cell.environment]
         known = [cell for cell in here if before[cell] >= FEWEST_NIGHTS]
         return replace(self.layout, tonight=frozenset(known or here) or None)
@@ -141,12 +145,14 @@ class Nights:
     def changed(self) -> list[set[Line]]:
         """Night by night, lines that had changed, as is known by now, or may have."""
         found: list[set[Line]] = []
+        stand: set[Line] = set()
         for i, night in enumerate(self.measured):
             if not night.verdict:
-                found.append(set(found[-1]) if found else set())
+                found.append(set(stand))
                 continue
             verdict = self.stored(night.verdict["verdict"], i)
             found.append({f.look.line for f in verdict.findings} | {look.line for look in verdict.unanswered})
+            stand = found[i] - {line for after, line, _ in self.accepted if after == i}
             for finding in verdict.findings:
                 for earlier in found[finding.look.since : i] if finding.state == "new" else ():
                     earlier.add(finding.look.line)
@@ -241,7 +247,7 @@ class Nights:
     def stored(self, data: dict[str, Any], night: int) -> Verdict:
         """The same read back, as that of a night. Raises Damaged for anything else."""
         with readable("what was said of a night"):
-            return replace(Verdict.of(data).renumbered(lambda run: self.places.get(run, 0)), night=night)
+            return replace(Verdict.of(data).renumbered(lambda run: self.places.get(run, night)), night=night)
 
     def since(self, number: int) -> str:
         """When a night was: its date."""
