@@ -22,7 +22,7 @@ def nights(found: Nights) -> list[dict[str, Any]]:
     """An object a night."""
     rows = []
     for i, night in enumerate(found.measured):
-        verdict = said(found, i)
+        verdict = found.stored(night.verdict["verdict"], i) if night.verdict else None
         findings = verdict.findings if verdict else ()
         rows.append(
             {
@@ -43,10 +43,12 @@ def nights(found: Nights) -> list[dict[str, Any]]:
 def _word(found: Nights, number: int, verdict: Verdict | None) -> str:
     if verdict is None:
         return "interrupted"
-    code = answer(found, number, verdict)
+    code, left = answer(found, number, verdict), said(found, number)
+    if code == 1:
+        return "regression" if left and any(f.look.slower for f in left.findings) else "accepted"
     if code == 3:
         return "too little" if verdict.erratic is None else "inconclusive"
-    return "regression" if code else "clean" if verdict.judged else "no baseline yet"
+    return "clean" if verdict.judged else "no baseline yet"
 
 
 def nights_sheet(rows: Sequence[dict[str, Any]], machine: str) -> Sheet:

@@ -75,6 +75,8 @@ def test_the_last_night_is_reported_again_and_accepted(historian, told, tmp_path
     assert told("accept", "torch", "--why", "a known change", "--who", "me") == (0, "accepted: LSTM-32, PyTorch, 2 threads\n")
     (event,) = [e for e in json.loads(told("events", "list", "--format", "json")[1]) if e["kind"] == "accept"]
     assert (event["who"], event["text"], event["lines"]) == ("me", "a known change", [f"cell {TORCH.key}"])
+    (night_of_it,) = json.loads(told("history", "list", "--format", "json")[1])[-1:]
+    assert (night_of_it["verdict"], len(night_of_it["findings"])) == ("accepted", 1), "what was found stays in the history"
     assert night.exit_code(historian.night({TORCH: 1.2})) == 0
     with pytest.raises(Problem, match="no finding"):
         told("accept", "--all", "--why", "again")
