@@ -12,7 +12,7 @@ from typing import Literal
 
 import workloads
 from frameworks import Cell
-from harness.nights.lines import Layout, Line
+from harness.nights.lines import Layout, Line, lines_of
 from harness.nights.verdict import Finding, Look
 from harness.probes import about
 from workloads import cost
@@ -81,7 +81,7 @@ class _Stories:
         self.any_cell = any(line.kind == "cell" for line in self.left)
         self.looks = {look.line: look for look in looks}
         self.layout, self.leaning = layout, leaning
-        self.frozen = [layout.cells[i] for i in layout.steady]
+        self.frozen = [layout.cells[i] for i in layout.present]
 
     def causes(self) -> list[Cause]:
         """The widest first: what belongs to one is no other's."""
@@ -95,7 +95,7 @@ class _Stories:
             evidence = f"beside it of {beside or 'no'} other cell{'s' * (beside > 1)} of its turns a change was confirmed"
             evidence += "; of so few cells none can be told from the machine" if self.layout.alone else ""
             look = f"`stepbench plot steps {line.name} -o steps.svg`"
-            echoes = [wide for wide in (*_wide(line), MACHINE) if wide in self.left]
+            echoes = [wide for wide in (*lines_of(Cell.of(line.name))[1:], MACHINE) if wide in self.left]
             own = sorted(self._take([line, *echoes]), key=lambda f: f.look.line != line)
             found.append(Cause("cell", line.name, tuple(own), (line.name,), (evidence,), look))
         for line in [line for line in self.left if line.kind == "probe"]:
@@ -189,12 +189,6 @@ class _Stories:
         if kind == "framework":
             look = f"its environment (`stepbench env path {name}`), its caches, and what it alone uses: threads, allocator, instructions"
         yield Cause(kind, name, own, (*slow, *also) or tuple(keys), tuple(evidence), look)
-
-
-def _wide(line: Line) -> tuple[Line, Line]:
-    """The framework and the network that a cell is of."""
-    cell = Cell.of(line.name)
-    return Line("framework", cell.framework), Line("workload", cell.workload)
 
 
 LEANS = 0.5

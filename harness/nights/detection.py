@@ -96,7 +96,9 @@ class _Tonight:
         self.judged = memory.can_judge(self.base) & ~certain
         noise = noise_of(memory.past(), self.base, self.judged, memory.kinds, memory.beside)
         self.usual = Usual(self.lines, list(memory.kinds.values()), memory.past(), self.judged, noise)
-        self.waiting = self._candidates([line for line in self.lines if line not in self.open])
+        looks = self.usual.looks(self.base, self.judged)
+        self.candidates = [look for look in looks if look.p <= CANDIDATE and self._telling(look.line)]
+        self.waiting = [look for look in self.candidates if look.line not in self.open]
         """Those of which nothing is known yet."""
 
     def look_at_what_was_found(self) -> None:
@@ -109,7 +111,7 @@ class _Tonight:
             and self._stands_not(finding, float(self.base.mean[i]), int(self.base.n[i]))
         ]
         self.ended = {line: self.open.pop(line) for line in ended}
-        self.waiting += self._candidates(ended)
+        self.waiting += [look for look in self.candidates if look.line in self.ended]
         if len(self.fresh):
             self._decide()
 
@@ -145,10 +147,6 @@ class _Tonight:
             fresh_rounds=len(self.fresh),
             looks=tuple(self.usual.looks(latest, self.judged)),
         )
-
-    def _candidates(self, lines: Collection[Line]) -> list[Look]:
-        looks = self.usual.looks(self.base, self.judged)
-        return [look for look in looks if look.p <= CANDIDATE and look.line in lines and self._telling(look.line)]
 
     def _telling(self, line: Line) -> bool:
         """In an erratic night only what is told apart from others in the same turns."""

@@ -44,6 +44,11 @@ class Line(NamedTuple):
         return cls(kind, name)  # type: ignore[arg-type]  # one of them
 
 
+def lines_of(cell: Cell) -> tuple[Line, Line, Line]:
+    """Lines that a frozen cell is in, beside the machine's: its own, its framework's, its network's."""
+    return Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload)
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which column is what, and which lines they make."""
@@ -61,14 +66,14 @@ class Layout:
         return [i for i, cell in enumerate(self.cells) if not cell.environment]
 
     @cached_property
-    def steady(self) -> list[int]:
+    def present(self) -> list[int]:
         """Columns that the frozen ones are held against."""
         return [i for i in self.frozen if self.tonight is None or self.cells[i] in self.tonight]
 
     @property
     def alone(self) -> bool:
         """Whether there are too few to tell a cell from the machine: of two, nobody knows which one has changed."""
-        return len(self.steady) <= 2
+        return len(self.present) <= 2
 
     @cached_property
     def groups(self) -> list[list[int]]:
@@ -103,8 +108,8 @@ class Layout:
         two."""
         found = []
         for i in self.frozen:
-            near = [j for j in next(group for group in self.groups if i in group) if j != i and j in self.steady]
-            far = [j for j in self.steady if j != i]
+            near = [j for j in next(group for group in self.groups if i in group) if j != i and j in self.present]
+            far = [j for j in self.present if j != i]
             found.append(near if len(near) > 1 else [] if self.alone else far)
         return found
 
@@ -122,12 +127,12 @@ class Layout:
         for line in sorted((line for line in found if line.kind in ("framework", "cell")), key=lambda line: line.kind == "cell"):
             own = list(self.columns([line]))
             known[:, own] = rounds[:, own] - found[line]
-        known[:, list(set(self.frozen).difference(self.steady))] = numpy.nan
+        known[:, list(set(self.frozen).difference(self.present))] = numpy.nan
         steady = known.copy()
         steady[:, list(changed if without else ())] = numpy.nan
         groups, of_rivals = self._sets
         medians = self._medians(known, steady, groups)
-        of_groups = [set(group) & set(self.steady) for group in self.groups]
+        of_groups = [set(group) & set(self.present) for group in self.groups]
         here = numpy.array([bool(own) for own in of_groups], bool)
         still = numpy.array([not own <= changed for own in of_groups], bool)
         rivals = self._medians(known, steady, of_rivals)
@@ -140,7 +145,7 @@ class Layout:
                 others = ~mine & still if (~mine & still).any() else ~mine & here
                 parts.append((_mean(medians[:, mine]) - _mean(medians[:, others]))[:, None])
             if line.kind == "framework":
-                own = [k for k, i in enumerate(self.frozen) if self.cells[i].framework == line.name and i in self.steady]
+                own = [k for k, i in enumerate(self.frozen) if self.cells[i].framework == line.name and i in self.present]
                 own = own if len(own) > 1 else []  # of one cell it would be the cell's
                 before = self.columns(_before(line, found), ("cell",))
                 parts.append(_mean(beside[:, [k for k in own if self.frozen[k] not in before] or own])[:, None])
@@ -162,11 +167,7 @@ class Layout:
     def columns(self, lines: Iterable[Line], kinds: Sequence[Kind] = ("cell", "framework", "workload")) -> set[int]:
         """Columns of frozen cells that these lines are about, those of these kinds; none of the machine's, which is about all."""
         chosen = {line for line in lines if line.kind in kinds}
-
-        def about(cell: Cell) -> tuple[Line, ...]:
-            return Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload)
-
-        return {i for i in self.frozen if not chosen.isdisjoint(about(self.cells[i]))} if chosen else set()
+        return {i for i in self.frozen if not chosen.isdisjoint(lines_of(self.cells[i]))} if chosen else set()
 
     def common(self, rounds: Array) -> Array:
         """What each group's cells have in common, round by round: a row a round, a column a group."""

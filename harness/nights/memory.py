@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy
 
 from frameworks import Cell
-from harness.nights.lines import Array, Layout, Line
+from harness.nights.lines import Array, Layout, Line, lines_of
 from harness.nights.looks import FEWEST_NIGHTS
 from harness.nights.noise import Past, noise_of
 from harness.nights.rounds import FEWEST_ROUNDS, LOW, Rounds, spread_of
@@ -195,7 +195,5 @@ def _echoes(looks: Collection[Look]) -> set[Line]:
     found = set()
     clear = {look.line: look.p for look in looks}
     for look in (one for one in looks if one.line.kind == "cell"):
-        cell = Cell.of(look.line.name)
-        wide = Line("framework", cell.framework), Line("workload", cell.workload)
-        found |= {line for line in wide if look.p < clear.get(line, 1.0)}
+        found |= {line for line in lines_of(Cell.of(look.line.name))[1:] if look.p < clear.get(line, 1.0)}
     return found

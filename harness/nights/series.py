@@ -19,7 +19,7 @@ from frameworks import Cell
 from harness import host
 from harness.environments import NEWEST
 from harness.nights.detection import Detector
-from harness.nights.lines import Array, Layout, Line
+from harness.nights.lines import Array, Layout, Line, lines_of
 from harness.nights.looks import FEWEST_NIGHTS
 from harness.nights.verdict import Verdict, plain
 from harness.probes import PROBES
@@ -95,9 +95,8 @@ class Nights:
 
     def layout_of(self, number: int) -> Layout:
         """The same, in which cells are held against those of one night that have nights before it."""
-        said = [night.verdict["verdict"] for night in self.measured[:number] if night.verdict]
-        last = self.stored(said[-1], number).findings if said else ()
-        wide = [finding.look.since for finding in last if finding.look.line.kind in ("machine", "workload")]
+        last = said_before(self, number)
+        wide = [f.look.since for f in last.findings if f.look.line.kind in ("machine", "workload")] if last else []
         usual = self.measured[: min([number, *wide])]  # what came when all had changed does not know how it was before
         before = Counter(cell for night in usual for cell, rounds in night.logs.items() if rounds)
         here = [cell for cell, rounds in self.measured[number].logs.items() if rounds and not cell.environment]
@@ -132,7 +131,7 @@ class Nights:
                 values = [v for n, v in rounds.items() if n <= night.base]
                 key = self._series(night, cell)
                 every.setdefault(key, []).extend(values)
-                if not last and self.changed[i].isdisjoint(_about(cell)):
+                if not last and self.changed[i].isdisjoint([*lines_of(cell), Line("machine", "")]):
                     usual.setdefault(key, []).extend(values)
             for name in self.probes:
                 values = [one[name] for n, one in night.probes.items() if name in one and n <= night.base]
@@ -255,11 +254,15 @@ class Nights:
 
     def no_longer_followed(self, number: int) -> list[Line]:
         """Of what was found before a night, what has another series in it."""
-        judged = [i for i, night in enumerate(self.measured[:number]) if night.verdict]
-        found = said(self, judged[-1]) if judged else None
+        found = said_before(self, number)
         last = {cell: digest for night in self.measured[:number] for cell, digest in night.digests.items()}
         begun = set(self._begun_anew(last, self.measured[number]))
         return [f.look.line for f in found.findings if f.look.line in begun] if found else []
+
+
+def said_before(nights: Nights, number: int) -> Verdict | None:
+    """The same of the last night before this one that was judged."""
+    return next((said(nights, i) for i in reversed(range(number)) if nights.measured[i].verdict), None)
 
 
 def said(nights: Nights, number: int) -> Verdict | None:
@@ -270,11 +273,6 @@ def said(nights: Nights, number: int) -> Verdict | None:
     verdict = nights.stored(stored["verdict"], number)
     accepted = {line for after, line, _ in nights.accepted if after == number}
     return replace(verdict, findings=tuple(f for f in verdict.findings if f.look.line not in accepted))
-
-
-def _about(cell: Cell) -> tuple[Line, ...]:
-    """Lines that a frozen cell is in, the machine's last."""
-    return Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload), Line("machine", "")
 
 
 def load(store: Store, machine: str | None = None) -> Nights:
