@@ -8,12 +8,9 @@ and renamed when it is whole: a half-made one is never used. A user's own interp
 import contextlib
 import hashlib
 import json
-import operator
 import os
 import re
 import shutil
-import subprocess
-import sys
 import sysconfig
 import tempfile
 import time
@@ -27,22 +24,17 @@ import platformdirs
 
 import frameworks
 from frameworks import Build, Framework
-from harness.packages import Uv, condensed, isolated, uv_program
-from harness.problems import Problem
+from harness import interpreters
+from harness.packages import Uv, condensed, uv_program
+from harness.problems import EnvironmentProblem
 
 Say = Callable[[str], None]
-OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt, "==": operator.eq, "!=": operator.ne}
 FOLDER = re.compile(r".+-[0-9a-f]{12}")
 NETWORK = re.compile(r"failed to fetch|error sending request|request failed|network was disabled|timed out", re.IGNORECASE)
 DISK = re.compile(r"no space left|disk quota|read-only file system|failed to initialize cache", re.IGNORECASE)
 
 OWN = "own interpreter"  # in the place of a build's name
-PROBE = Path(__file__).with_name("probe.py").read_text()
 RECORDED = ("framework", "digest", "build", "packages", "python_version")  # in environment.json; the rest is where it lies
-
-
-class EnvironmentProblem(Problem):
-    """No environment can be had; the text is one line that says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -196,17 +188,6 @@ def disk_bytes(environment: Environment) -> int:
     return sum({(status.st_dev, status.st_ino): status.st_size for status in files}.values())
 
 
-def fits(version: str, specifier: str) -> bool:
-    """Whether a Python version is one of ">=3.8,<3.12"; "==3.6" means any 3.6."""
-    have = _numbers(version)
-    for part in specifier.replace(" ", "").split(","):
-        sign, wanted = re.split(r"(?<=[<>=])(?=\d)", part)
-        numbers = _numbers(wanted)
-        if not have or not OPERATORS[sign](have[: len(numbers)] if sign in ("==", "!=") else have, numbers):
-            return False
-    return True
-
-
 # Making one
 
 
@@ -227,7 +208,7 @@ def _make(name: str, framework: Framework, say: Say) -> Environment:
         made.mkdir()
         _venv(uv, name, framework, made / "venv")
         build = _install(uv, name, framework, python, say)
-        contents = _probe(python)
+        contents = interpreters.probe(python)
         if not _held(framework, contents["packages"]):
             raise EnvironmentProblem(f"{framework.title}: its {build.name} holds no {framework.distributions[0]} (log: {uv.log})")
         digest = _digest(build=build.name, **contents)
@@ -248,7 +229,7 @@ def _make(name: str, framework: Framework, say: Say) -> Environment:
 
 def _venv(uv: Uv, name: str, framework: Framework, folder: Path) -> None:
     """An empty virtual environment with a Python that fits; uv downloads one where the machine has none."""
-    python = next((path for path in _interpreters(uv, framework.python) if fits(_version(path), framework.python)), None)
+    python = interpreters.find(uv, framework.python)
     wanted = ["--python", python] if python else ["--managed-python", "--python", framework.python]
     good, output = uv("venv", "--relocatable", "--no-project", *wanted, str(folder))
     if not good:
@@ -259,22 +240,10 @@ def _venv(uv: Uv, name: str, framework: Framework, folder: Path) -> None:
         raise EnvironmentProblem(_unwritable(condensed(output)) if python or DISK.search(output) else missing)
 
 
-def _interpreters(uv: Uv, specifier: str) -> Iterator[str]:
-    """Interpreters to try: the running one, what uv finds, pyenv's (newest first), those on PATH."""
-    yield sys.executable
-    good, output = uv("python", "find", "--no-python-downloads", "--no-project", specifier)
-    if good:
-        yield output.strip().splitlines()[-1]
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
-    yield from map(str, sorted(pyenv.glob("*/bin/python"), key=lambda path: _numbers(path.parents[1].name), reverse=True))
-    for folder in os.get_exec_path():  # uv gives up at the first that does not run, such as a launcher of pyenv's
-        yield from map(str, sorted(Path(folder).glob("python3.*[0-9]")))
-
-
 def _install(uv: Uv, name: str, framework: Framework, python: Path, say: Say) -> Build:
     """Install the first build that resolves, and return it."""
     title = framework.title
-    say(f"{title}: resolving for Python {_version(str(python))}")
+    say(f"{title}: resolving for Python {interpreters.version_of(str(python))}")
     output = ""
     for build in framework.builds:
         options = [*uv.no_index, *build.options]
@@ -285,7 +254,7 @@ def _install(uv: Uv, name: str, framework: Framework, python: Path, say: Say) ->
             break
     else:
         raise EnvironmentProblem(_refused(uv, name, framework, output))
-    pins = {_normal(pin): version for pin, version in re.findall(r"^ \+ ([^=\s]+)==(\S+)", output, re.MULTILINE)}
+    pins = {interpreters.normal(pin): version for pin, version in re.findall(r"^ \+ ([^=\s]+)==(\S+)", output, re.MULTILINE)}
     distribution = _held(framework, pins) or framework.distributions[0]
     version = pins.get(distribution, "")
     source = uv.source(python, f"{distribution}=={version}", options, python.parents[3])
@@ -325,35 +294,11 @@ def _own(name: str, framework: Framework, python: Path) -> Environment:
     if not program:
         raise EnvironmentProblem(f"--python {name}={python}: there is no such program")
     path = Path(program).absolute()  # not resolved: the Python of a virtual environment is a link
-    contents = _probe(path)
+    contents = interpreters.probe(path)
     if not _held(framework, contents["packages"]):
         lacks = f"this Python {contents['python_version']} has no {framework.distributions[0]}"
         raise EnvironmentProblem(f"--python {name}={python}: {lacks}; install it there or name another")
     return Environment(name, path, None, _digest(build=OWN, **contents), OWN, **contents)
-
-
-def _probe(python: Path) -> dict[str, Any]:
-    """An interpreter's `python_version` and `packages`, without the user's site-packages, which workers do not see."""
-    variables = isolated(os.environ) | {"PYTHONNOUSERSITE": "1"}
-    try:
-        done = subprocess.run([python, "-c", PROBE], env=variables, stdin=subprocess.DEVNULL, capture_output=True, check=True)
-        contents: dict[str, Any] = json.loads((done.stdout.splitlines() or [b""])[-1])
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
-        raise EnvironmentProblem(f"{python} does not run as a Python 3 interpreter; name another with --python NAME=PATH") from error
-    contents["packages"] = dict(sorted((_normal(name), version) for name, version in contents["packages"].items()))
-    return contents
-
-
-def _version(python: str) -> str:
-    """Of an interpreter; empty where it does not run."""
-    with contextlib.suppress(EnvironmentProblem):
-        return str(_probe(Path(python))["python_version"])
-    return ""
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    """A version to compare: (3, 11, 7)."""
-    return tuple(map(int, re.findall(r"\d+", version)[:3]))
 
 
 # The cache folder
@@ -376,12 +321,7 @@ def _hash(text: str) -> str:
 
 def _held(framework: Framework, packages: Mapping[str, str]) -> str | None:
     """The name under which a framework is among these packages; None if it is not."""
-    return next((name for name in map(_normal, framework.distributions) if name in packages), None)
-
-
-def _normal(distribution: str) -> str:
-    """A distribution's name as indexes compare it."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+    return next((name for name in map(interpreters.normal, framework.distributions) if name in packages), None)
 
 
 def _read(folder: Path) -> Environment | None:

@@ -7,3 +7,7 @@ class Problem(Exception):
 
 class BadRequest(Problem):
     """The user asked for something that cannot be."""
+
+
+class EnvironmentProblem(Problem):
+    """No environment can be had; the text is one line that says why and what to do."""

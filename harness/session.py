@@ -19,7 +19,7 @@ import workloads
 from frameworks import Cell
 from harness import environments, gpu, host, limit, plan
 from harness.comparison import shortfall, squeeze
-from harness.environments import Environment, EnvironmentProblem, cache_folder
+from harness.environments import Environment, cache_folder
 from harness.fit import Fit, fit
 from harness.gate import Gate, most_threads
 from harness.grade import TARGETS, grade
@@ -28,7 +28,7 @@ from harness.oracle import Oracle
 from harness.outcome import after, rounds_to_stand
 from harness.pipe import WorkerFailed
 from harness.plan import Plan
-from harness.problems import BadRequest
+from harness.problems import BadRequest, EnvironmentProblem
 from harness.records import PROTOCOL, Limits, Result, Round, Status, plain
 from harness.statistics import ratio
 from harness.store import Store

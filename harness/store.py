@@ -5,7 +5,6 @@ What it does not know: what the numbers mean.
 """
 
 import datetime
-import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -19,9 +18,9 @@ import sqlalchemy as sql
 from platformdirs import user_data_path
 
 from frameworks import Cell
-from harness import schema
+from harness import rows, schema
 from harness.problems import Problem
-from harness.records import Limits, Proof, Result, Round, Turns, plain
+from harness.records import Result, Round, Turns
 from harness.schema import calibrations, events, nights, probes, published, results, rounds, runs
 
 PASSWORD = re.compile(r"(://[^:/@]*:)[^@]*@")
@@ -176,7 +175,7 @@ class Store:
             row = {"started_at": _now(), "protocol": protocol, "plan": plan, "host": host}
             run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
             for cell in cells:
-                connection.execute(results.insert(), [{"run": run, **_columns(Result(cell))}])
+                connection.execute(results.insert(), [{"run": run, **rows.of_result(Result(cell))}])
             return run
 
     def save(self, run: int, changed: Sequence[Result]) -> None:
@@ -184,13 +183,13 @@ class Store:
         with self.writing() as connection:
             for result in changed:
                 where = sql.and_(results.c.run == run, *(results.c[name] == value for name, value in result.cell._asdict().items()))
-                connection.execute(results.update().where(where).values(**_columns(result)))
+                connection.execute(results.update().where(where).values(**rows.of_result(result)))
                 key = connection.scalar(sql.select(results.c.id).where(where))
                 own = sql.select(rounds.c.number, rounds.c.part).where(rounds.c.result == key)
                 there = {tuple(row) for row in connection.execute(own)}
                 new = [r for r in result.rounds if r.key not in there]
                 if new:
-                    connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in new])
+                    connection.execute(rounds.insert(), [{"result": key, **rows.of_round(r)} for r in new])
 
     def take(self, plan: dict[str, Any], host: dict[str, Any], protocol: int, at: str, found: Sequence[Result]) -> int:
         """A run that was measured elsewhere, at a time of its own, whole or not at all; gives its number."""
@@ -198,9 +197,11 @@ class Store:
             row = {"started_at": at, "ended_at": at, "protocol": protocol, "plan": plan, "host": host}
             run: int = connection.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
             for result in found:
-                key: int = connection.execute(results.insert().returning(results.c.id), [{"run": run, **_columns(result)}]).scalar_one()
+                key: int = connection.execute(
+                    results.insert().returning(results.c.id), [{"run": run, **rows.of_result(result)}]
+                ).scalar_one()
                 if result.rounds:
-                    connection.execute(rounds.insert(), [{"result": key, **_round_columns(r)} for r in result.rounds])
+                    connection.execute(rounds.insert(), [{"result": key, **rows.of_round(r)} for r in result.rounds])
             return run
 
     def end(self, run: int) -> None:
@@ -242,9 +243,9 @@ class Store:
         )
         own = sql.select(rounds.c.result, rounds.c.number, rounds.c.record).join(results).where(wanted).order_by(rounds.c.number)
         with self.reading() as connection:
-            cells = zip(*_columns_of(connection, sql.select(*columns).where(wanted).order_by(results.c.id)).values(), strict=True)
+            cells = zip(*rows.columns(connection, sql.select(*columns).where(wanted).order_by(results.c.id)).values(), strict=True)
             found = {key: Timed(run, Cell(*axes), environment, of, []) for key, run, *axes, environment, of in cells}
-            for key, number, record in zip(*_columns_of(connection, own).values(), strict=True):
+            for key, number, record in zip(*rows.columns(connection, own).values(), strict=True):
                 found[key].rounds.append((number, record))
         return list(found.values())
 
@@ -352,17 +353,17 @@ class Store:
                 connection.exec_driver_sql("BEGIN")  # of itself it begins with the first write: cells and rounds are of one moment
             else:
                 connection.execution_options(isolation_level="REPEATABLE READ")
-            cells = _columns_of(connection, sql.select(results).where(results.c.run == run).order_by(results.c.id))
+            cells = rows.columns(connection, sql.select(results).where(results.c.run == run).order_by(results.c.id))
             own = rounds.c.id, rounds.c.result, rounds.c.record
             joined = sql.select(*own).join(results).where(results.c.run == run).order_by(rounds.c.number, rounds.c.part)
-            found = _columns_of(connection, joined)
+            found = rows.columns(connection, joined)
         with self.guarded():
             turns = self._turns(run)
             by_result: dict[int, list[Round]] = {}
             for key, owner, record in zip(*found.values(), strict=True):
                 by_result.setdefault(owner, []).append(Round.of(record, Turns(turns, key)))
-            rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
-            return [_result(row, tuple(by_result.get(row["id"], ()))) for row in rows]
+            own_rows = (dict(zip(cells, row, strict=True)) for row in zip(*cells.values(), strict=True))
+            return [rows.result(row, tuple(by_result.get(row["id"], ()))) for row in own_rows]
 
 
 def _run(row: Any) -> Run:
@@ -380,61 +381,9 @@ def _in_memory(connection: sql.Connection) -> sql.Engine:
     return copy
 
 
-def _columns_of(connection: sql.Connection, query: sql.Select[Any]) -> dict[str, Sequence[Any]]:
-    """What a query finds, column by column. JSON is taken as it is written, and a whole column parsed as one text: thousands of
-    records by themselves take three times as long."""
-    columns = list(query.selected_columns)
-    written = [isinstance(column.type, sql.JSON) for column in columns]
-    taken = (sql.cast(column, sql.Text) if is_json else column for column, is_json in zip(columns, written, strict=True))
-    rows = connection.execute(query.with_only_columns(*taken, maintain_column_froms=True)).all()
-    found = zip(*rows, strict=True) if rows else [()] * len(columns)
-    return {c.name: _parsed(values) if is_json else values for c, values, is_json in zip(columns, found, written, strict=True)}
-
-
-def _parsed(texts: Sequence[str | None]) -> list[Any]:
-    return list(json.loads(f"[{','.join(text or 'null' for text in texts)}]"))
-
-
 def _recorded(recordings: list[dict[str, Any]]) -> bool:
     """Whether there is anything to draw from."""
     return bool(recordings) and all(len(recording["rounds"]) > 1 for recording in recordings)
-
-
-def _columns(result: Result) -> dict[str, Any]:
-    return {
-        **result.cell._asdict(),
-        "status": result.status,
-        "reason": result.reason,
-        "proof": plain(result.proof) if result.proof else None,
-        "environment": result.environment,
-        "command": result.command,
-        "limits": plain(result.limits),
-        "log": list(result.log),
-        "definition": result.definition,
-    }
-
-
-def _round_columns(made: Round) -> dict[str, Any]:
-    record = plain(made)
-    turns = record.pop("turns")
-    return {"number": made.number, "part": made.part, "record": {**record, **made.numbers}, "turns": json.dumps(turns)}
-
-
-def _result(row: Any, own_rounds: tuple[Round, ...]) -> Result:
-    if min(row["threads"], row["mini_batch"]) < 1:
-        raise ValueError(f"{row['threads']} threads, a mini-batch of {row['mini_batch']}")
-    return Result(
-        cell=Cell(**{name: row[name] for name in Cell._fields}),
-        status=row["status"],
-        reason=row["reason"],
-        rounds=own_rounds,
-        proof=Proof.of(row["proof"]) if row["proof"] else None,
-        environment=row["environment"],
-        command=row["command"],
-        limits=Limits(**row["limits"]),
-        log=tuple(row["log"]),
-        definition=row["definition"],
-    )
 
 
 def _line(error: Any) -> str:

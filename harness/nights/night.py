@@ -13,7 +13,7 @@ from typing import Any
 
 from frameworks import Cell
 from harness import environments, host, probes
-from harness.environments import NEWEST, Environment, EnvironmentProblem
+from harness.environments import NEWEST, Environment
 from harness.grade import grade
 from harness.nights import attribution, news, series
 from harness.nights.attribution import Cause
@@ -24,6 +24,7 @@ from harness.nights.rounds import FEWEST_ROUNDS
 from harness.nights.series import Nights
 from harness.nights.verdict import ALARMS, Verdict
 from harness.plan import Plan
+from harness.problems import EnvironmentProblem
 from harness.records import PROTOCOL, Result
 from harness.session import Session
 from harness.store import Store

@@ -18,9 +18,9 @@ import pytest
 import frameworks
 import harness
 from frameworks import Build, Framework
-from harness import environments
-from harness.environments import EnvironmentProblem
+from harness import environments, interpreters
 from harness.packages import absolute, condensed, isolated, pip_settings, uv_configuration, uv_program, uv_sources
+from harness.problems import EnvironmentProblem
 
 REPOSITORY = Path(harness.__file__).parents[1]
 HERE = platform.python_version()
@@ -518,9 +518,9 @@ def test_own_interpreter_without_the_framework(machine):
 def test_probe_on_an_old_python(machine):
     """Without importlib.metadata the metadata is read by hand, with the same outcome."""
     made = environments.ensure("toy", toy("toy==1.0"))
-    ast.parse(environments.PROBE, feature_version=(3, 6))
+    ast.parse(interpreters.PROBE, feature_version=(3, 6))
     blind = "import sys; sys.modules['importlib.metadata'] = None\n"
-    for code in (environments.PROBE, blind + environments.PROBE):
+    for code in (interpreters.PROBE, blind + interpreters.PROBE):
         found = json.loads(subprocess.check_output([made.python, "-c", code]))
         assert found == {"python_version": HERE, "packages": {"toy": "1.0"}}
 
@@ -541,7 +541,7 @@ def test_probe_on_an_old_python(machine):
 )
 def test_fits(version, specifier, expected):
     """Versions compare as numbers; what does not run fits nothing."""
-    assert environments.fits(version, specifier) is expected
+    assert interpreters.fits(version, specifier) is expected
 
 
 def test_no_python_fits():
