@@ -123,11 +123,7 @@ class Layout:
         to have changed are nobody's measure, as long as there are others; else they are, less that change: `found` has it as a difference
         of logarithms, by line, the first that was found first. With `without` false they all are."""
         found = found or {}
-        changed, known = self.columns(found), rounds.copy()
-        for line in sorted((line for line in found if line.kind in ("framework", "cell")), key=lambda line: line.kind == "cell"):
-            own = list(self.columns([line]))
-            known[:, own] = rounds[:, own] - found[line]
-        known[:, list(set(self.frozen).difference(self.present))] = numpy.nan
+        changed, known = self.columns(found), self._less(rounds, found)
         steady = known.copy()
         steady[:, list(changed if without else ())] = numpy.nan
         groups, of_rivals = self._sets
@@ -151,6 +147,16 @@ class Layout:
                 parts.append(_mean(beside[:, [k for k in own if self.frozen[k] not in before] or own])[:, None])
         parts += [beside, *(rounds[:, [moving]] - rounds[:, [frozen]] for moving, frozen in self.pairs), rounds[:, len(self.cells) :]]
         return numpy.hstack(parts)
+
+    def _less(self, rounds: Array, found: Mapping[Line, float]) -> Array:
+        """Rounds of those that are present tonight, less what was found of them: of a cell itself, else of its framework."""
+        known = rounds.copy()
+        for kind in ("framework", "cell"):
+            for line in (line for line in found if line.kind == kind):
+                own = list(self.columns([line]))
+                known[:, own] = rounds[:, own] - found[line]
+        known[:, list(set(self.frozen).difference(self.present))] = numpy.nan
+        return known
 
     def needed(self, lines: Collection[Line]) -> list[int]:
         """Groups, by their place, without which these lines have no value: of a cell its own, of what is told from all others all."""

@@ -125,19 +125,15 @@ class Nights:
         changed, so that before a change all are zero, whoever is held against whom; of all its nights where there is none."""
         usual: dict[Hashable, list[float]] = {}
         every: dict[Hashable, list[float]] = {}
-        for i, night in enumerate(self.measured):
-            last = i + 1 == len(self.measured)
-            for cell, rounds in night.logs.items():
-                values = [v for n, v in rounds.items() if n <= night.base]
-                key = self._series(night, cell)
+        for night, changed in zip(self.measured, self.changed, strict=True):
+            of_cells = ((self._series(night, c), rounds, {*lines_of(c), Line("machine", "")}) for c, rounds in night.logs.items())
+            read = {name: {n: one[name] for n, one in night.probes.items() if name in one} for name in self.probes}
+            of_probes = ((name, rounds, {Line("probe", name)}) for name, rounds in read.items())
+            for key, rounds, lines in (*of_cells, *of_probes):
+                values = [value for n, value in rounds.items() if n <= night.base]
                 every.setdefault(key, []).extend(values)
-                if not last and self.changed[i].isdisjoint([*lines_of(cell), Line("machine", "")]):
+                if night is not self.measured[-1] and changed.isdisjoint(lines):
                     usual.setdefault(key, []).extend(values)
-            for name in self.probes:
-                values = [one[name] for n, one in night.probes.items() if name in one and n <= night.base]
-                every.setdefault(name, []).extend(values)
-                if not last and Line("probe", name) not in self.changed[i]:
-                    usual.setdefault(name, []).extend(values)
         return {key: math.fsum(values) / len(values) for key, all_ in every.items() if (values := usual.get(key) or all_)}
 
     @cached_property
