@@ -59,10 +59,11 @@ class Timed(NamedTuple):
 class Event:
     """Something that has happened to a machine, or was decided of its series."""
 
+    id: int
     at: str
     """UTC, ISO 8601."""
     kind: str
-    """"event": a person's own; "accept": a baseline was moved."""
+    """"event": a person's own; "accept": a baseline was moved; "withdrawn": either, by mistake."""
     text: str
     who: str
     detail: dict[str, Any]
@@ -292,7 +293,12 @@ class Store:
         """All that is known of a machine, in the order of their times."""
         query = sql.select(events).where(events.c.machine == machine).order_by(events.c.at, events.c.id)
         with self.reading() as connection:
-            return [Event(r.at, r.kind, r.text, r.who, r.detail) for r in connection.execute(query)]
+            return [Event(r.id, r.at, r.kind, r.text, r.who, r.detail) for r in connection.execute(query)]
+
+    def withdraw_event(self, event: int) -> None:
+        """It was a mistake: it is kept, and means nothing any more."""
+        with self.writing() as connection:
+            connection.execute(events.update().where(events.c.id == event).values(kind="withdrawn"))
 
     def begin_calibration(self, machine: str, protocol: int) -> int:
         """A new calibration of a machine, with nothing recorded yet; gives its number."""

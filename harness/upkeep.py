@@ -61,10 +61,10 @@ def merge(store: Store, other: Store) -> tuple[int, int]:
             places[row["id"]] = _copied(source, target, row)
         for row in new:  # what is said of a night names others
             _judged(source, target, row["id"], places)
-        here = {tuple(row)[1:6] for row in target.execute(sql.select(events))}
+        here = {_same_event(row) for row in target.execute(sql.select(events)).mappings()}
         for row in source.execute(sql.select(events)).mappings():
             detail = _moved(row["detail"], places)
-            if tuple(row.values())[1:6] not in here and detail is not None:
+            if _same_event(row) not in here and detail is not None:
                 target.execute(events.insert(), [{**_without_id(row), "detail": detail}])
         names = set(target.scalars(sql.select(published.c.name)))
         for row in source.execute(sql.select(published)).mappings():
@@ -77,6 +77,11 @@ def _identity(row: Any) -> str:
     """What tells a run from all others, whatever number it has: its plan has a seed that was drawn."""
     plan = {name: value for name, value in row["plan"].items() if name not in ("merged", "again_of")}
     return json.dumps([row["started_at"], plan, row["host"]], sort_keys=True)
+
+
+def _same_event(row: Any) -> tuple[str, ...]:
+    """What tells an event from all others, withdrawn or not."""
+    return row["at"], row["machine"], row["text"], row["who"]
 
 
 def _without_id(row: Any) -> dict[str, Any]:

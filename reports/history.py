@@ -126,24 +126,37 @@ def series_sheet(found: Nights, line: Line, rows: Sequence[dict[str, Any]]) -> S
 def events(found: Nights) -> list[dict[str, Any]]:
     """An object an event, in the order of their times."""
     own = [
-        {"at": e.at, "kind": e.kind, "text": e.text, "who": e.who, "lines": [str(line) for line in e.detail.get("since", ())]}
+        {
+            "number": e.id,
+            "at": e.at,
+            "kind": e.kind,
+            "text": e.text,
+            "who": e.who,
+            "lines": [str(line) for line in e.detail.get("since", ())],
+        }
         for e in found.events
     ]
     for i, night in enumerate(found.measured):
         seen = [change for change in news.changes(found, i) if not change.startswith("noted by ")]
-        own += [{"at": night.at, "kind": "noticed", "text": change, "who": "stepbench", "lines": []} for change in seen]
+        own += [{"number": None, "at": night.at, "kind": "noticed", "text": change, "who": "stepbench", "lines": []} for change in seen]
     return sorted(own, key=lambda e: str(e["at"]))
 
 
 def events_sheet(rows: Sequence[dict[str, Any]]) -> Sheet:
     """The same for people."""
-    columns = tuple(Column(head, numeric=False) for head in ("when", "what", "text", "who", "about"))
+    columns = tuple(Column(head, numeric=head == "number") for head in ("number", "when", "what", "text", "who", "about"))
     kinds = {"event": "noted", "accept": "accepted", "noticed": "noticed"}
-    texts = (
-        (r["at"][:16].replace("T", " "), kinds.get(r["kind"], r["kind"]), printable(r["text"]), r["who"], ", ".join(r["lines"]) or "-")
+    places = [
+        (
+            Place("-" if r["number"] is None else str(r["number"]), r["number"]),
+            Place(r["at"][:16].replace("T", " ")),
+            Place(kinds.get(r["kind"], r["kind"])),
+            Place(printable(r["text"])),
+            Place(r["who"]),
+            Place(", ".join(r["lines"]) or "-"),
+        )
         for r in rows
-    )
-    places = [tuple(map(Place, row)) for row in texts]
+    ]
     return Sheet("Events of this machine", columns, places)
 
 

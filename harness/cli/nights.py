@@ -295,6 +295,22 @@ def list_events(style: str, output: str | None, location: str | None) -> None:
     give(Answer(lambda: [history.events_sheet(found)], lambda: found, lambda: history.frame(found)), style, output)
 
 
+@events_group.command(name="withdraw")
+@click.argument("number", type=int)
+@store_option
+def withdraw_event(number: int, location: str | None) -> None:
+    """Take back an event, or an `accept`, that was a mistake. NUMBER is the one in `stepbench events list`, where it stays as withdrawn.
+
+    A baseline can be moved back until the next night has been judged by it.
+    """
+    from harness.nights import night, series
+    from reports.stored import open_store
+
+    store = open_store(location, "write")
+    event = night.withdraw(store, series.load(store), number)
+    click.echo(f"withdrawn: {event.text}")
+
+
 @click.command(name="simulate-nights")
 @click.option("--fault", "faults", multiple=True, callback=listed, metavar="KIND[:SIZE]",
               help="What to plant, as slowdown:5% or drift:0.3%; repeated or with commas.  [default: all of them]")  # fmt: skip

@@ -24,10 +24,10 @@ from harness.nights.rounds import FEWEST_ROUNDS
 from harness.nights.series import Nights
 from harness.nights.verdict import ALARMS, Verdict
 from harness.plan import Plan
-from harness.problems import EnvironmentProblem
+from harness.problems import BadRequest, EnvironmentProblem
 from harness.records import PROTOCOL, Result
 from harness.session import Session
-from harness.store import Store
+from harness.store import Event, Store
 from harness.turns import Pace
 from harness.watch import Watch
 
@@ -280,3 +280,16 @@ def accept(store: Store, judged: Judged, lines: Collection[Line], why: str, who:
     detail = {"run": judged.last.run, "since": {line.key: measured[night].run for line, night in since.items()}}
     store.add_event(judged.nights.machine, "accept", why, who, detail=detail)
     return [line for line in found if line in since]
+
+
+def withdraw(store: Store, nights: Nights, number: int) -> Event:
+    """Takes back an event of this machine, or a baseline that was moved after its last night. Raises BadRequest for any other."""
+    event = next((event for event in nights.events if event.id == number and event.kind != "withdrawn"), None)
+    if event is None:
+        raise BadRequest(f"there is no event {number}: `stepbench events list` has their numbers")
+    if event.kind == "accept" and event.detail["run"] in nights.places:
+        since = [later.run for later in nights.measured[nights.places[event.detail["run"]] + 1 :] if later.verdict]
+        if since:
+            raise BadRequest(f"by the baseline that event {number} moved, later nights were judged (run {since[0]}): it stays")
+    store.withdraw_event(number)
+    return event

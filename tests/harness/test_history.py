@@ -77,9 +77,18 @@ def test_the_last_night_is_reported_again_and_accepted(historian, told, tmp_path
     assert (event["who"], event["text"], event["lines"]) == ("me", "a known change", [f"cell {TORCH.key}"])
     (night_of_it,) = json.loads(told("history", "list", "--format", "json")[1])[-1:]
     assert (night_of_it["verdict"], len(night_of_it["findings"])) == ("accepted", 1), "what was found stays in the history"
+    assert told("events", "withdraw", str(event["number"])) == (0, "withdrawn: a known change\n")
+    assert told("nightly", "--again", "--json")[0] == 1, "as if nobody had accepted it"
+    assert json.loads(told("events", "list", "--format", "json")[1])[-1]["kind"] == "withdrawn"
+    assert told("accept", "torch", "--why", "it is known all the same")[0] == 0
     assert night.exit_code(historian.night({TORCH: 1.2})) == 0
     with pytest.raises(Problem, match="no finding"):
         told("accept", "--all", "--why", "again")
+    event = next(e for e in json.loads(told("events", "list", "--format", "json")[1]) if e["kind"] == "accept")
+    with pytest.raises(Problem, match=r"later nights were judged \(run 6\)"):
+        told("events", "withdraw", str(event["number"]))
+    with pytest.raises(Problem, match="no event 99"):
+        told("events", "withdraw", "99")
 
 
 def test_events_are_noted_with_their_time(historian, told):
@@ -89,6 +98,8 @@ def test_events_are_noted_with_their_time(historian, told):
     (event,) = json.loads(told("events", "list", "--format", "json")[1])
     assert (event["at"], event["text"], event["who"]) == ("2026-11-02T12:00:00+00:00", "new fan", "me")
     assert json.loads(told("history", "list", "--format", "json")[1])[1]["new"] == ["noted by me: new fan"]
+    told("events", "withdraw", str(event["number"]))
+    assert json.loads(told("history", "list", "--format", "json")[1])[1]["new"] == []
 
 
 def test_pruning_is_a_dry_run_first_and_leaves_every_number(historian, told):
