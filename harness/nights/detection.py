@@ -103,14 +103,11 @@ class _Tonight:
 
     def look_at_what_was_found(self) -> None:
         """Ends findings that are another size by now, or gone, where fresh rounds say so."""
-        ended = [
-            line
-            for line, finding in self.open.items()
-            if (self.judged | self.certain)[i := self.lines.index(line)]
-            and self._telling(line)
-            and self._stands_not(finding, float(self.base.mean[i]), int(self.base.n[i]))
-        ]
-        self.ended = {line: self.open.pop(line) for line in ended}
+        for line, finding in list(self.open.items()):
+            i = self.lines.index(line)
+            known = (self.judged | self.certain)[i] and self._telling(line)
+            if known and self._stands_not(finding, float(self.base.mean[i]), int(self.base.n[i])):
+                self.ended[line] = self.open.pop(line)  # at once: else what has gone would be taken off from what others are held against
         self.waiting += [look for look in self.candidates if look.line in self.ended]
         if len(self.fresh):
             self._decide()
@@ -225,7 +222,7 @@ class _Tonight:
         if self.certain[i]:
             return True
         while (answer := self._has_ended(finding)) is None and self._look_again(line):
-            self._decide()  # else what changed beside it tonight would be seen in it
+            pass
         return bool(answer)
 
     def _has_ended(self, finding: Finding) -> bool | None:
