@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 from frameworks import Cell
 from harness.nights import news
 from harness.nights.attribution import SIDES, Cause
-from harness.nights.lines import Line
+from harness.nights.lines import Line, lines_of
 from harness.nights.night import Judged, exit_code
 from harness.nights.verdict import PATHS, Finding, Look, plain
 from harness.probes import about
 from harness.statistics import Estimate
 from reports import plots
 from reports import sheet as sheets
-from reports.naming import framework_title, joined, runs_on, span, times, two_digits, workload_title
+from reports.naming import at, framework_title, joined, runs_on, span, times, two_digits, workload_title
 from reports.pages import render
 from reports.plots import nights as picture
 from reports.sheet import Column, Place, Sheet, printable
@@ -33,6 +33,9 @@ def line_name(line: Line, cells: Sequence[Cell]) -> str:
         return f"{workload_title(line.name)}, all frameworks"
     if line.kind == "framework":
         return f"{framework_title(line.name)}, all networks"
+    if line.kind == "device":
+        own = next((cell for cell in cells if line in lines_of(cell)), None)
+        return f"all cells {at(own)}" if own else f"all cells on {line.name}"
     if line.kind == "probe":
         return f"probe: {about(line.name).title}"
     found = next((cell for cell in cells if cell.key == line.name), None)

@@ -1,5 +1,5 @@
-"""On whose side is it? Changes that belong together become one cause: the machine, its memory, one framework's new release, one framework,
-one network, one cell, or a probe alone; with what speaks for it, and what to look at first.
+"""On whose side is it? Changes that belong together become one cause: the machine, its memory, one device, one framework's new release, one
+framework, one network, one cell, or a probe alone; with what speaks for it, and what to look at first.
 
 Frozen environments never change, so what becomes slower in them is hardware, firmware or the operating system. A newest release is timed in
 the same turns as the frozen one, so what becomes slower in it alone is software.
@@ -8,19 +8,21 @@ the same turns as the frozen one, so what becomes slower in it alone is software
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import workloads
-from frameworks import Cell
-from harness.nights.lines import Layout, Line, lines_of
+from frameworks import Cell, devices
+from harness.nights.lines import Layout, Line, Wide, lines_of, named
 from harness.nights.verdict import Finding, Look
 from harness.probes import about
 from workloads import cost
 
-Side = Literal["hardware", "memory", "software", "framework", "workload", "cell", "probe"]
+Side = Literal["hardware", "memory", "device", "unclear", "software", "framework", "workload", "cell", "probe"]
 SIDES: dict[Side, str] = {
     "hardware": "hardware, firmware or operating system",
     "memory": "hardware: memory",
+    "device": "hardware: one device, or what so many threads use of it",
+    "unclear": "unclear: the machine, or all of its cells but those that went the other way",
     "software": "software: a framework's newest release",
     "framework": "one framework's frozen environment, or what it alone uses of the machine",
     "workload": "one network only",
@@ -43,7 +45,7 @@ class Cause:
 
     side: Side
     subject: str
-    """A framework, a workload, a cell's key, a probe; empty for the machine."""
+    """A framework, a workload, a device with its threads, a cell's key, a probe; empty for the machine."""
     findings: tuple[Finding, ...]
     """What belongs to it, the clearest first."""
     cells: tuple[str, ...]
@@ -62,11 +64,7 @@ class Cause:
 def causes(findings: Sequence[Finding], looks: Sequence[Look], layout: Layout, leaning: Collection[str]) -> list[Cause]:
     """The stories behind a night's findings: `looks` how every line was tonight, `leaning` the keys of cells that lean on memory. What is
     not confirmed is nothing alone; beside a finding it tells how far that reaches."""
-    stories = (
-        _Stories([f for f in findings if f.look.slower == slower], [look for look in looks if look.slower == slower], layout, leaning)
-        for slower in (True, False)
-    )
-    found = [cause for one in stories for cause in one.causes()]
+    found = [cause for slower in (True, False) for cause in _Stories(findings, looks, slower, layout, leaning).causes()]
     return sorted(found, key=lambda cause: (not cause.main.look.slower, list(SIDES).index(cause.side)))
 
 
@@ -76,18 +74,20 @@ MACHINE, MEMORY, PRODUCT = Line("machine", ""), Line("probe", "memory"), Line("p
 class _Stories:
     """Of all that went one way."""
 
-    def __init__(self, findings: Sequence[Finding], looks: Sequence[Look], layout: Layout, leaning: Collection[str]) -> None:
-        self.left = {f.look.line: f for f in findings}
+    def __init__(self, findings: Sequence[Finding], looks: Sequence[Look], slower: bool, layout: Layout, leaning: Collection[str]) -> None:
+        self.left = {f.look.line: f for f in findings if f.look.slower == slower}
+        self.opposite = [f.look for f in findings if f.look.slower != slower]
         self.any_cell = any(line.kind == "cell" for line in self.left)
-        self.looks = {look.line: look for look in looks}
+        self.looks = {look.line: look for look in looks if look.slower == slower}
         self.layout, self.leaning = layout, leaning
         self.frozen = [layout.cells[i] for i in layout.present]
 
     def causes(self) -> list[Cause]:
         """The widest first: what belongs to one is no other's."""
-        found = [*self._of_releases(), *self._of_machine(), *self._of_memory()]
-        for kind in ("framework", "workload"):
-            for name in dict.fromkeys(getattr(cell, kind) for cell in self.frozen):
+        found = [*self._of_releases(), *self._of_devices(), *self._of_machine(), *self._of_memory()]
+        kinds: tuple[Literal["framework", "workload"], ...] = ("framework", "workload")
+        for kind in kinds:
+            for name in dict.fromkeys(named(kind, cell) for cell in self.frozen):
                 found += self._of_some(kind, name)
         alone = [line for line in self.left if line.kind == "cell"]
         for line in alone:
@@ -111,7 +111,11 @@ class _Stories:
     def _with(self, line: Line, shift: float) -> bool:
         """Whether a line changed with something that changed by so much."""
         look = self.looks.get(line)
-        return look is not None and look.p <= WITH_P and abs(math.log(look.shift.estimate)) >= HELD * abs(shift)
+        return look is not None and look.p <= WITH_P and self._as_large(look, shift)
+
+    @staticmethod
+    def _as_large(look: Look, shift: float) -> bool:
+        return abs(math.log(look.shift.estimate)) >= HELD * abs(shift)
 
     def _suspected(self, line: Line) -> bool:
         return line in self.looks and self.looks[line].p <= SUSPECT_P
@@ -125,6 +129,19 @@ class _Stories:
             own = self._take([line for line in self.left if line.kind == "software" and Cell.of(line.name).base == name])
             evidence = "beside its frozen release, in the same turns"
             yield Cause("software", name, own, tuple(f.look.line.name for f in own), (evidence,), f"what is new in {name}: its change log")
+
+    def _of_devices(self) -> Iterator[Cause]:
+        """All frozen cells of one device and thread count, and the probes of a GPU that went with them."""
+        for line in [line for line in self.left if line.kind == "device"]:
+            size, own = self._size(line), devices(line.name.rpartition("/")[0])
+            probes = [Line("probe", name) for name in self.layout.probes if name.partition(" ")[2] in own]
+            telling = [probe for probe in probes if probe in self.left or self._with(probe, size)]
+            evidence = ["beside other devices and thread counts", *(f"{about(probe.name).title} changed with it" for probe in telling)]
+            evidence += [f"{about(probe.name).title} did not, as far as can be seen" for probe in probes if probe not in telling]
+            look = "; ".join(about(probe.name).look_at for probe in telling)
+            look = look or "who else uses these processors, and what holds them back: quotas, two threads of one core, the governor"
+            keys = tuple(cell.key for cell in self.frozen if line in lines_of(cell))
+            yield Cause("device", line.name, self._take([line, *telling]), keys, tuple(evidence), look)
 
     def _of_machine(self) -> Iterator[Cause]:
         """All frozen cells, or probes with which they all went."""
@@ -148,6 +165,9 @@ class _Stories:
         own = self._take([MACHINE, *(Line("probe", name) for name in telling), *alone])
         own = tuple(sorted(own, key=lambda f: f.look.line.kind != "machine"))
         side: Side = "memory" if telling == [MEMORY.name] else "hardware"
+        apart = [look.line.key for look in self.opposite if look.line.kind in get_args(Wide) and self._as_large(look, shift)]
+        if whole and apart and not telling:  # most cells changed, or all did and some went back: the same numbers
+            side, evidence = "unclear", [*evidence, f"beside it {' and '.join(apart)} went the other way as far"]
         yield Cause(side, "", own, tuple(cell.key for cell in self.frozen), tuple(evidence), look)
 
     def _of_memory(self) -> Iterator[Cause]:
@@ -175,7 +195,7 @@ class _Stories:
 
     def _of_some(self, kind: Literal["framework", "workload"], name: str) -> Iterator[Cause]:
         """A framework or a network: its own line, or most of its cells."""
-        keys = [cell.key for cell in self.frozen if getattr(cell, kind) == name]
+        keys = [cell.key for cell in self.frozen if named(kind, cell) == name]
         slow = [key for key in keys if Line("cell", key) in self.left]
         also = [key for key in keys if key not in slow and self._suspected(Line("cell", key))]
         line = Line(kind, name)

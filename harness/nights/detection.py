@@ -16,7 +16,7 @@ stands until fresh rounds of a later night say that it is another size by now, o
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy
@@ -91,8 +91,7 @@ class _Tonight:
         self.refuted: list[Look] = []
         self.spread = spread_of(self.layout.common(rounds))
         self.erratic = _erratic(self.spread, memory.spreads)
-        values = self.layout.values(rounds, self._found())  # nobody is held against what has changed itself
-        self.base = memory.rounds(values, certain)
+        self.base = memory.summed(rounds, self.fresh, self._found(), certain)[0]  # nobody is held against what has changed itself
         self.judged = memory.can_judge(self.base) & ~certain
         noise = noise_of(memory.past(), self.base, self.judged, memory.kinds, memory.beside)
         self.usual = Usual(self.lines, list(memory.kinds.values()), memory.past(), self.judged, noise)
@@ -128,11 +127,12 @@ class _Tonight:
         recovered, replaced = self._of_ended(latest)
         gone = {finding.look.line for finding in (*recovered, *replaced)}
         stand = [finding for line, finding in self.memory.open.items() if line not in gone]
+        looks = {look.line: look for look in self.usual.looks(latest, self.judged)}
         return Verdict(
             night=night,
             findings=(
                 *(replace(finding, state="open") for finding in stand),
-                *(Finding(self.usual.located(look, latest), "new", night) for look in self.confirmed),
+                *(Finding(self._by_now(look, looks), "new", night) for look in self.confirmed),
             ),
             recovered=tuple(recovered),
             replaced=tuple(replaced),
@@ -142,8 +142,14 @@ class _Tonight:
             judged=int(self.judged.sum()),
             unjudged=tuple(line for line, known in zip(self.lines, self.judged | self.certain, strict=True) if not known),
             fresh_rounds=len(self.fresh),
-            looks=tuple(self.usual.looks(latest, self.judged)),
+            looks=tuple(looks.values()),
         )
+
+    @staticmethod
+    def _by_now(look: Look, looks: Mapping[Line, Look]) -> Look:
+        """What was confirmed, with the size that it has beside all that was confirmed after it."""
+        now = looks.get(look.line)
+        return replace(look, shift=now.shift, rounds=now.rounds) if now and look.path == now.path == "tonight" else look
 
     def _telling(self, line: Line) -> bool:
         """In an erratic night only what is told apart from others in the same turns."""
@@ -161,21 +167,22 @@ class _Tonight:
         """What has changed, as far as is known by now, the first that was found first."""
         return sizes([*(finding.look for finding in self.open.values()), *self.confirmed])
 
-    def _measured(self) -> tuple[Rounds, Rounds]:
-        """The fresh rounds, and the first ones with these in their place; nobody is held against what has changed."""
-        base, new = (self.memory.rounds(self.layout.values(some, self._found())) for some in (self.rounds, self.fresh))
+    def _measured(self, also: Collection[Look] = ()) -> tuple[Rounds, Rounds]:
+        """The fresh rounds, and the first ones with these in their place; nobody is held against what has changed, nor what `also` may
+        have."""
+        base, new = self.memory.summed(self.rounds, self.fresh, self._found() | sizes(also))
         return new, base.over(new, new.n >= FEWEST_ROUNDS)
 
     def _beside_all(self) -> Array:
         """The mean of every line's fresh rounds, beside all of its rivals: what has changed counts less that change. Of the last two that
         have not, each has half of what the other does."""
-        return self.memory.rounds(self.layout.values(self.fresh, self._found(), without=False)).mean
+        return self.memory.summed(self.rounds, self.fresh, self._found(), without=False)[1].mean
 
     def _decide(self) -> None:
         """Of candidates, with the fresh rounds so far in tonight's place: who still waits, who is confirmed, who is refuted.
 
-        The clearest is confirmed first, and the others are then held against what is left, so that nobody looks faster beside one that
-        has become slower.
+        Who explains most is confirmed first, and the others are then held against what is left, so that nobody looks faster beside one
+        that has become slower. Of two frameworks one is slower, or the other is faster and the machine slower: the fewest changes are it.
         """
         while True:
             new, tonight = self._measured()
@@ -191,9 +198,19 @@ class _Tonight:
             ]
             if not able:
                 break
-            first = min(able, key=lambda look: (now[look.line].p, -abs(math.log(now[look.line].shift.estimate))))
-            self.confirmed.append(now[first.line])
+            likely = [
+                look for look in self.waiting if look in able or (now[look.line].q <= ALARMS and now[look.line].slower == look.slower)
+            ]
+            first = min(likely, key=lambda look: (len(likely) > 1 and self._unexplained(now[look.line]), now[look.line].p))
+            if first not in able:  # it needs more rounds, unless a cell and its framework are the same story
+                own = self.layout.columns([first.line])
+                able = [look for look in able if look.slower == first.slower and own & self.layout.columns([look.line])]
+                if not able:
+                    break
+                first = min(able, key=lambda look: now[look.line].p)
+            self.confirmed.append(self.usual.located(now[first.line], tonight))
             self.waiting.remove(first)
+            self.usual = replace(self.usual, past=self.memory.past(self.confirmed))
         gone = [
             now[look.line]
             for look in self.waiting
@@ -203,6 +220,17 @@ class _Tonight:
         self.refuted += gone
         lines = {look.line for look in gone}
         self.waiting = [look for look in self.waiting if look.line not in lines]
+
+    def _unexplained(self, look: Look) -> float:
+        """How unlikely other lines would still be if this one has changed: a sum of logarithms."""
+        own = {Line("cell", self.layout.cells[i].key) for i in self.layout.columns([look.line])} if look.line.kind == "framework" else ()
+        size, found = math.log(look.shift.estimate), 0.0
+        for other in self.usual.looks(self._measured([look])[1], self.judged):
+            known = other.line == look.line or other.line in self.open or other.line.kind == "probe"  # which tells of the machine's side
+            alike = other.line in own and abs(math.log(other.shift.estimate) - size) < abs(size) / 3
+            if other.p <= CANDIDATE and not (known or alike):
+                found -= math.log(max(other.p, 1e-300))
+        return found
 
     def _confirms(self, before: Look, now: Look, means: Sequence[Array]) -> bool:
         """Whether fresh rounds confirm a candidate: unlikely enough, the same way, large enough, nearer to what made it one than to no
@@ -268,7 +296,8 @@ class _Tonight:
             known = math.log(shift.high / shift.low) / (2 * quantile(CONFIDENCE, float(noise.freedom[i])))
         error = math.sqrt(noise.within[i] / rounds + noise.apart[i] + known**2)
         apart = abs(change - math.log(shift.estimate))
-        return apart > max(math.log1p(MARGIN), quantile(CONFIDENCE, float(noise.freedom[i])) * error)
+        sure = 1 - (1 - CONFIDENCE) / max(1, len(self.memory.open))  # of all that stand together, night after night
+        return apart > max(math.log1p(MARGIN), quantile(sure, float(noise.freedom[i])) * error)
 
 
 def _erratic(spread: tuple[float, float], before: Sequence[tuple[float, float]]) -> float | None:

@@ -2,10 +2,12 @@
 
 A night's rounds are an array: a row a round, a column a cell of either lane or a probe, in it the logarithm of seconds, not a number where
 there is none. A *line* is one number a round, made of these: a cell beside its rivals of the same turns, a framework, a network, the whole
-machine, a probe, or a framework's newest release beside its frozen one. What hits everybody is in the machine's line and in no cell's.
+machine, what runs on one device with so many threads, a probe, or a framework's newest release beside its frozen one. What hits everybody
+is in the machine's line and in no cell's.
 """
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +18,9 @@ import numpy
 from frameworks import Cell
 from harness.probes import PROBES
 
-Kind = Literal["machine", "workload", "framework", "cell", "software", "probe"]
+Wide = Literal["workload", "device", "framework"]
+"""What frozen cells have in common, each told apart from others of its kind; groups that take turns have one workload and device."""
+Kind = Literal["machine", Wide, "cell", "software", "probe"]
 
 Array = numpy.ndarray
 
@@ -26,7 +30,7 @@ class Line(NamedTuple):
 
     kind: Kind
     name: str
-    """A cell's key, a framework, a workload, a probe; empty for the machine."""
+    """A cell's key, a framework, a workload, a device with its threads, a probe; empty for the machine."""
 
     @property
     def key(self) -> str:
@@ -44,9 +48,14 @@ class Line(NamedTuple):
         return cls(kind, name)  # type: ignore[arg-type]  # one of them
 
 
-def lines_of(cell: Cell) -> tuple[Line, Line, Line]:
-    """Lines that a frozen cell is in, beside the machine's: its own, its framework's, its network's."""
-    return Line("cell", cell.key), Line("framework", cell.framework), Line("workload", cell.workload)
+def named(kind: Wide, cell: Cell) -> str:
+    """What a cell's line of a kind is called: "torch", "lstm-32", "cpu/2t"."""
+    return f"{cell.device}/{cell.threads}t" if kind == "device" else str(getattr(cell, kind))
+
+
+def lines_of(cell: Cell) -> tuple[Line, ...]:
+    """Lines that a frozen cell is in, beside the machine's: its own first."""
+    return Line("cell", cell.key), *(Line(kind, named(kind, cell)) for kind in get_args(Wide))
 
 
 @dataclass(frozen=True)
@@ -94,10 +103,10 @@ class Layout:
     def lines(self) -> list[Line]:
         """All of them, in the order of their columns in `values`."""
         own = [self.cells[i] for i in self.frozen]
-        workloads, names = dict.fromkeys(c.workload for c in own), dict.fromkeys(c.framework for c in own)
         found = [Line("machine", "")] if own else []
-        found += [Line("workload", name) for name in workloads if len(workloads) > 1]
-        found += [Line("framework", name) for name in names if len(names) > 1 and sum(c.framework == name for c in own) > 1]
+        for kind in get_args(Wide):
+            names = Counter(named(kind, c) for c in own)
+            found += [Line(kind, name) for name, count in names.items() if len(names) > 1 and (count > 1 or kind != "framework")]
         found += [Line("cell", cell.key) for cell in own]
         found += [Line("software", self.cells[i].key) for i, _ in self.pairs]
         return found + [Line("probe", name) for name in self.probes]
@@ -136,10 +145,10 @@ class Layout:
         beside = rounds[:, self.frozen] - rivals
         parts = [_mean(medians[:, still if still.any() else here])[:, None]] if self.frozen else []
         for line in self.lines:
-            if line.kind == "workload":
-                mine = here & numpy.array([self.cells[group[0]].workload == line.name for group in self.groups])
-                others = ~mine & still if (~mine & still).any() else ~mine & here
-                parts.append((_mean(medians[:, mine]) - _mean(medians[:, others]))[:, None])
+            if line.kind in ("workload", "device"):
+                mine = numpy.array([line in lines_of(self.cells[group[0]]) for group in self.groups])
+                both = [own & still if (own & still).any() else own & here for own in (mine, ~mine)]
+                parts.append((_mean(medians[:, both[0]]) - _mean(medians[:, both[1]]))[:, None])
             if line.kind == "framework":
                 own = [k for k, i in enumerate(self.frozen) if self.cells[i].framework == line.name and i in self.present]
                 own = own if len(own) > 1 else []  # of one cell it would be the cell's
@@ -161,7 +170,7 @@ class Layout:
     def needed(self, lines: Collection[Line]) -> list[int]:
         """Groups, by their place, without which these lines have no value: of a cell its own, of what is told from all others all."""
         cells, names = {line.name for line in lines}, {line.name for line in lines if line.kind == "framework"}
-        if any(line.kind in ("machine", "workload") for line in lines):
+        if any(line.kind in ("machine", "workload", "device") for line in lines):
             return list(range(len(self.groups)))
         beside = {frozen: self.cells[moving].key for moving, frozen in self.pairs}
         return [
@@ -170,7 +179,7 @@ class Layout:
             if any(self.cells[i].key in cells or beside.get(i) in cells or self.cells[i].framework in names for i in group)
         ]
 
-    def columns(self, lines: Iterable[Line], kinds: Sequence[Kind] = ("cell", "framework", "workload")) -> set[int]:
+    def columns(self, lines: Iterable[Line], kinds: Sequence[Kind] = ("cell", *get_args(Wide))) -> set[int]:
         """Columns of frozen cells that these lines are about, those of these kinds; none of the machine's, which is about all."""
         chosen = {line for line in lines if line.kind in kinds}
         return {i for i in self.frozen if not chosen.isdisjoint(lines_of(self.cells[i]))} if chosen else set()

@@ -2,19 +2,22 @@
 stands."""
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy
 
 from frameworks import Cell
-from harness.nights.lines import Array, Layout, Line, lines_of
+from harness.nights.lines import Array, Kind, Layout, Line, lines_of
 from harness.nights.looks import FEWEST_NIGHTS
 from harness.nights.noise import Past, noise_of
 from harness.nights.rounds import FEWEST_ROUNDS, LOW, Rounds, spread_of
 from harness.nights.verdict import Finding, Look, Verdict
 from harness.statistics import CONFIDENCE, quantile
+
+FEWEST_CELLS = 8
+"""Of so many that have not changed the median tells what they have in common: of fewer it would be one cell's own."""
 
 
 class Track(NamedTuple):
@@ -42,7 +45,7 @@ class Night:
     changed: dict[Line, float]
     """What had changed by then, as is known by now (see `Layout.values`)."""
     base: Rounds
-    fresh: Rounds | None
+    fresh: Rounds
     doubtful: Array
     """Lines of which only the fresh rounds count, where there are any: what made them candidates was not confirmed."""
     outside: Array
@@ -54,8 +57,6 @@ class Night:
     @property
     def counted(self) -> Rounds:
         """What counts of it."""
-        if self.fresh is None:
-            return self.base
         return self.base.over(self.fresh, self.doubtful & (self.fresh.n > 0))
 
 
@@ -76,7 +77,7 @@ class Memory:
     def __post_init__(self) -> None:
         self.lines = self.layout.lines
         kinds = [line.kind for line in self.lines]
-        self.kinds: dict[str, Array] = {kind: numpy.array([k == kind for k in kinds]) for kind in dict.fromkeys(kinds)}
+        self.kinds: dict[Kind, Array] = {kind: numpy.array([k == kind for k in kinds]) for kind in dict.fromkeys(kinds)}
         places, cells = {line: i for i, line in enumerate(self.lines)}, self.layout.cells
         pairs = [(Line("software", cells[m].key), Line("cell", cells[f].key)) for m, f in self.layout.pairs]
         self.beside = {places[software]: places[frozen] for software, frozen in pairs}
@@ -115,17 +116,29 @@ class Memory:
             band=quantile(CONFIDENCE, float(min(noise.freedom[at], noise.apart_freedom[at]))) * apart,
         )
 
-    def rounds(self, values: Array, certain: Array | None = None) -> Rounds:
-        """What some rounds (rows) tell of every line (columns)."""
-        return Rounds.of(values, numpy.array([line.kind in LOW for line in self.lines]), certain)
+    def summed(
+        self,
+        rounds: Array,
+        again: Array,
+        changed: Mapping[Line, float],
+        certain: Array | None = None,
+        without: bool = True,
+    ) -> tuple[Rounds, Rounds]:
+        """What a night's first rounds tell of every line, and its fresh ones, beside what has `changed` (see `Layout.values`). What all
+        cells' lines have in common is taken off, since each is told apart from the others: where rounds vary less than usual, the low end
+        of all of them is higher."""
+        low = numpy.array([line.kind in LOW for line in self.lines])
+        base, fresh = (Rounds.of(self.layout.values(some, changed, without), low, certain) for some in (rounds, again))
+        still = {self.layout.cells[i].key for i in set(self.layout.present) - self.layout.columns(changed)}
+        steady = numpy.array([line.kind == "cell" and line.name in still for line in self.lines], bool) & (base.n >= FEWEST_ROUNDS)
+        if steady.sum() < FEWEST_CELLS:
+            return base, fresh
+        common = numpy.where(self.kinds["cell"], numpy.median(base.mean[steady]), 0.0)
+        return base._replace(mean=base.mean - common), fresh._replace(mean=fresh.mean - common)
 
     def certain(self, same: Collection[Line]) -> Array:
         """Which lines these are."""
         return numpy.array([line in same for line in self.lines], bool)
-
-    def _summed(self, rounds: Array, again: Array, certain: Array, changed: Mapping[Line, float]) -> tuple[Rounds, Rounds | None]:
-        base, fresh = (self.rounds(self.layout.values(some, changed), certain) for some in (rounds, again))
-        return base, fresh if len(again) else None
 
     def remember(self, rounds: Array, again: Array, certain: Array, verdict: Verdict | None, spread: tuple[float, float]) -> None:
         """A night with what was said of it."""
@@ -134,26 +147,27 @@ class Memory:
             verdict = Verdict(len(self.nights), tuple(replace(finding, state="open") for finding in self.open.values()))
         self.open = {finding.look.line: finding for finding in verdict.findings if finding.look.line in self.lines}
         for finding in (one for one in self.open.values() if one.state == "new"):
-            for i in range(finding.look.since, len(self.nights)):
-                self.nights[i] = self._with_change(self.nights[i], finding.look)
+            self.nights = self._with_change(finding.look)
         asked = {look.line for look in verdict.unanswered}
         echoes = _echoes(verdict.unanswered)
         outside = numpy.array([line in self.open or line in echoes or verdict.erratic is not None for line in self.lines], bool)
         doubtful = {*verdict.refuted, *(look.line for look in verdict.undecided)}
         waiting = numpy.array([unjudged or line in asked for line in self.lines], bool)
         changed = sizes(finding.look for finding in self.open.values())
-        base, fresh = self._summed(rounds, again, certain, changed)
+        base, fresh = self.summed(rounds, again, changed, certain)
         doubt = numpy.array([line in doubtful for line in self.lines], bool)
         self.nights.append(Night(rounds, again, certain, changed, base, fresh, doubt, outside, waiting))
         self.known = None
         self.spreads.append(spread if verdict.erratic is None else (0.0, 0.0))  # an erratic night tells nothing of what is usual
 
-    def _with_change(self, night: Night, look: Look) -> Night:
-        """The same, now that a line is known to have changed by then: no night of its baseline, and nobody is held against it."""
-        night.outside[self.lines.index(look.line)] = True
-        changed = night.changed | sizes([look])
-        base, fresh = self._summed(night.rounds, night.again, night.certain, changed)
-        return replace(night, changed=changed, base=base, fresh=fresh)
+    def _with_change(self, look: Look) -> list[Night]:
+        """All nights, now that a line is known to have changed in some: no night of its baseline, and nobody is held against it."""
+        nights, own = self.nights[: look.since], numpy.array([line == look.line for line in self.lines])
+        for night in self.nights[look.since :]:
+            changed = night.changed | sizes([look])
+            base, fresh = self.summed(night.rounds, night.again, changed, night.certain)
+            nights.append(replace(night, changed=changed, base=base, fresh=fresh, outside=night.outside | own))
+        return nights
 
     def level(self, line: Line, until: int) -> float:
         """The mean of a line's baseline before a night."""
@@ -161,8 +175,13 @@ class Memory:
         weights = numpy.where(past.use[:, at], past.n[:, at], 0)[:until]
         return float((weights * numpy.nan_to_num(past.mean[:until, at])).sum() / max(1, weights.sum()))
 
-    def past(self) -> Past:
-        """All nights so far."""
+    def past(self, beside: Sequence[Look] = ()) -> Past:
+        """All nights so far; `beside` changes that are no finding yet."""
+        if before := [look for look in beside if look.since < len(self.nights)]:
+            known = replace(self, nights=self.nights)
+            for look in before:
+                known.nights = known._with_change(look)
+            return known._as_arrays()
         if self.known is None:
             self.known = self._as_arrays()
         return self.known
@@ -191,7 +210,7 @@ def sizes(looks: Iterable[Look]) -> dict[Line, float]:
 
 
 def _echoes(looks: Collection[Look]) -> set[Line]:
-    """Frameworks and networks that look changed less clearly than a cell of theirs, if at all: it may be in what they show."""
+    """Frameworks, networks and devices that look changed less clearly than a cell of theirs, if at all: it may be in what they show."""
     found = set()
     clear = {look.line: look.p for look in looks}
     for look in (one for one in looks if one.line.kind == "cell"):

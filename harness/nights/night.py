@@ -270,8 +270,10 @@ def accept(store: Store, judged: Judged, lines: Collection[Line], why: str, who:
     measured, layout = judged.nights.measured, judged.nights.layout_of(len(judged.nights.measured) - 1)
     found = {f.look.line: f.look for f in judged.verdict.findings}
     alike = {look.line: look for look in judged.verdict.looks if look.p <= CANDIDATE} | found
+    wide = [cause for cause in judged.causes if cause.side in ("hardware", "memory", "device")]  # a probe goes with its machine
+    together = {f.look.line for cause in wide for f in cause.findings if cause.main.look.line in lines}
     since: dict[Line, int] = {}
-    for look in (found[line] for line in lines):
+    for look in (found[line] for line in dict.fromkeys([*lines, *together])):
         own = [Line("cell", layout.cells[i].key) for i in layout.columns([look.line])]
         same = [cell for cell in own if cell in alike and alike[cell].slower == look.slower]
         since |= {cell: found.get(cell, look).since for cell in same} | {look.line: look.since}

@@ -7,11 +7,19 @@ from typing import NamedTuple
 import numpy
 
 from harness.comparison import squeeze
-from harness.nights.lines import Array
+from harness.nights.lines import Array, Kind
 from harness.nights.rounds import Rounds
 from harness.statistics import Contrast
 
-NIGHTS_APART: dict[str, float] = {"machine": 0.03, "workload": 0.02, "framework": 0.01, "cell": 0.01, "software": 0.01, "probe": 0.03}
+NIGHTS_APART: dict[Kind, float] = {
+    "machine": 0.03,
+    "workload": 0.02,
+    "device": 0.02,
+    "framework": 0.01,
+    "cell": 0.01,
+    "software": 0.01,
+    "probe": 0.03,
+}
 """How much nights differ by themselves, before a machine's own have told: as a standard deviation of logarithms, counted as that of
 APART_NIGHTS nights."""
 APART_NIGHTS = 3.0
@@ -58,7 +66,7 @@ class Noise(NamedTuple):
         return found
 
 
-def noise_of(past: Past, tonight: Rounds, judged: Array, kinds: Mapping[str, Array], beside: Mapping[int, int]) -> Noise:
+def noise_of(past: Past, tonight: Rounds, judged: Array, kinds: Mapping[Kind, Array], beside: Mapping[int, int]) -> Noise:
     """Of each line, what its own rounds tell of rounds, and all lines of its kind (`kinds`) of nights; a release that was never measured
     has the line of its frozen one `beside` it, and any other line tonight's own rounds."""
     squares = numpy.where(past.use, past.squares, 0.0).sum(axis=0)

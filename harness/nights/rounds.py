@@ -10,17 +10,17 @@ from harness.nights.lines import Array
 FEWEST_ROUNDS = 2
 """Of a line in a night, that stand."""
 TRIMMED = 4
-"""A quarter of the rounds is left out at either end, of lines that are one time beside another."""
-LOW, QUANTILES = ("machine", "framework", "cell", "probe"), (0.2, 0.35, 0.5)
+"""A quarter of the rounds is left out at either end, of lines of which the low end does not count."""
+LOW, QUANTILES = ("machine", "cell", "probe"), (0.2, 0.35, 0.5)
 """Lines of which the low end counts, and the quantiles that it is the mean of."""
 
 
 class Rounds(NamedTuple):
     """What some rounds tell of every line, without its extremes: a process that a neighbour hits would be the night's whole error.
 
-    A neighbour only ever makes a time longer. So of a line that is a time itself, or one beside several others, the low end counts: the
-    mean of three quantiles, the median the highest (Weibull's, as `process.of_turn` has them: however many rounds there are, they stand
-    for the same). Of a line that is one time beside another the middle half is averaged. (Variances as of trimmed means, from the
+    A neighbour only ever makes a time longer. So of a line that is a time itself, or a cell's beside several others, the low end counts:
+    the mean of three quantiles, the median the highest (Weibull's, as `process.of_turn` has them: however many rounds there are, they stand
+    for the same). Of a line that is a mean of several, or one time beside another, the middle half. (Variances as of trimmed means, from the
     winsorized rounds: Tukey and McLaughlin 1963, Yuen 1974.)
     """
 

@@ -96,7 +96,7 @@ class Nights:
     def layout_of(self, number: int) -> Layout:
         """The same, in which cells are held against those of one night that have nights before it."""
         last = said_before(self, number)
-        wide = [f.look.since for f in last.findings if f.look.line.kind in ("machine", "workload")] if last else []
+        wide = [f.look.since for f in last.findings if f.look.line.kind in ("machine", "workload", "device")] if last else []
         usual = self.measured[: min([number, *wide])]  # what came when all had changed does not know how it was before
         before = Counter(cell for night in usual for cell, rounds in night.logs.items() if rounds)
         here = [cell for cell, rounds in self.measured[number].logs.items() if rounds and not cell.environment]
@@ -213,14 +213,14 @@ class Nights:
         of them have in common is another thing, too."""
         frozen = [cell for cell in night.digests if not cell.environment]
         changed = [cell for cell in frozen if last.get(cell, night.digests[cell]) != night.digests[cell]]
-        wide = {cell.workload for cell in changed} if len(changed) > len(frozen) / 2 else set()
+        most = changed if len(changed) > len(frozen) / 2 else []
         newest = (cell._replace(framework=f"{cell.framework}@{NEWEST}") for cell in changed)
         return [
             *(Line("cell", cell.key) for cell in changed),
             *(Line("software", cell.key) for cell in newest),
             *(Line("framework", name) for name in {cell.framework for cell in changed}),
-            *(Line("workload", name) for name in wide),
-            *([Line("machine", "")] if wide else []),
+            *{line for cell in most for line in lines_of(cell) if line.kind in ("workload", "device")},
+            *([Line("machine", "")] if most else []),
         ]
 
     def environment(self, framework: str, accelerator: str) -> dict[str, Any] | None:
