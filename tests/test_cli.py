@@ -12,7 +12,9 @@ import pytest
 
 import reports
 import workloads
+from harness import host
 from harness.cli import cli
+from harness.store import Store
 from workloads import cost
 
 RUN = ("run", "--suite", "tiny", "-f", "null", "-w", "fcn-5-tiny")
@@ -368,6 +370,42 @@ def test_every_command_has_help(stepbench, command):
     done = stepbench(*command, "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("list",), 0), (("show", "null", "--run", "9"), 2)])
+def test_a_reader_that_has_gone_changes_no_exit_code(stepbench, tmp_path, arguments, code):
+    """As in `stepbench list | head -1`; nothing is said of it."""
+    Store(str(tmp_path / "store.sqlite"), "create")
+    found, heard = ends_unheard(tmp_path, *arguments)
+    assert (found, len(heard.splitlines())) == (code, bool(code))
+
+
+def test_a_night_is_reported_in_files_and_by_its_code_whoever_listens(historian, tmp_path, monkeypatch):
+    """Though nobody reads what it prints."""
+    monkeypatch.undo()  # this is the machine
+    historian.facts = host.facts()
+    for _ in range(3):
+        historian.night()
+    assert ends_unheard(tmp_path, "nightly", "--again", "-o", "a.json") == (0, "a.json\n")
+    assert json.loads((tmp_path / "a.json").read_text())["verdict"] == "clean"
+    historian.night(dict.fromkeys(historian.cells, 1.5))
+    assert ends_unheard(tmp_path, "nightly", "--again", "-o", "a.json") == (1, "a.json\n")
+    assert json.loads((tmp_path / "a.json").read_text())["verdict"] == "regression"
+
+
+def ends_unheard(folder, *arguments):
+    """The exit code of a command whose stdout nobody reads, and what it says on stderr; the code is the same if nobody reads that."""
+    command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+    environment = {**os.environ, "STEPBENCH_STORE": str(folder / "store.sqlite")}
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        heard = subprocess.run(command, env=environment, cwd=folder, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+        unheard = subprocess.run(command, env=environment, cwd=folder, stdout=writer, stderr=writer, check=False)
+    finally:
+        os.close(writer)
+    assert unheard.returncode == heard.returncode
+    return heard.returncode, heard.stderr
 
 
 def test_list_and_host(stepbench):

@@ -167,19 +167,11 @@ def _plan(
 
 
 def _give(judged: Judged, files: list[str], as_json: bool) -> None:
-    """Prints a night's report, and writes it."""
+    """Writes a night's report, and prints it."""
     import json
 
     from reports import nightly as report
 
-    if as_json:
-        click.echo(json.dumps(report.to_json(judged), indent=1))
-    else:
-        shown = report.sheet(judged)
-        if shown.rows:
-            print_sheet(shown)
-        else:
-            click.echo(report.to_text(judged), nl=False)
     for file in files:
         ending = Path(file).suffix.lower()
         if ending == ".html":
@@ -190,6 +182,14 @@ def _give(judged: Judged, files: list[str], as_json: bool) -> None:
             text = json.dumps(report.to_json(judged), indent=1) + "\n"
         Path(file).write_text(text, encoding="utf-8")
         click.echo(file, err=True)
+    if as_json:
+        click.echo(json.dumps(report.to_json(judged), indent=1))
+    else:
+        shown = report.sheet(judged)
+        if shown.rows:
+            print_sheet(shown)
+        else:
+            click.echo(report.to_text(judged), nl=False)
 
 
 @click.command()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -27,6 +28,22 @@ Exit codes: 0 done; 1 some cell could not be measured or is not equal work; 2 ba
 
 FORMATS = {"terminal": "", "markdown": ".md", "csv": ".csv", "latex": ".tex", "json": ".json", "html": ".html", "xlsx": ".xlsx"}
 """By name: how such a file's name ends."""
+
+
+class _Patient(io.FileIO):
+    """Whose reader may go, as `head` does."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def patient(stream: TextIO) -> TextIO:
+    """The same stream, for which nothing is lost with its reader: the command does all that it does, and its exit code is its own."""
+    file = io.BufferedWriter(_Patient(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True)
 
 
 @dataclass(frozen=True)
