@@ -104,6 +104,8 @@ class Store:
             self.file = Path(str(url.database)).resolve()
             self._make_room(Path(str(url.database)), use == "create")
         self.use = use
+        self.made = False
+        """Whether there was none here before."""
         with self.guarded():
             self._open(use)
 
@@ -125,6 +127,7 @@ class Store:
                 if names or use != "create":
                     raise StoreProblem(f"{self.location} is a database, but no store of stepbench: name another with --store")
                 schema.make(connection)
+                self.made = True
             found = schema.version(connection)
             if found == schema.SCHEMA:
                 return

@@ -105,17 +105,25 @@ def prune(oldest: float, yes: bool, location: str | None) -> None:
 @click.argument("others", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @store_option
 def merge(others: tuple[str, ...], location: str | None) -> None:
-    """Take over the runs, nights, events and published figures of other stores, which are only read. What is here already stays."""
+    """Take over the runs, nights, events and published figures of other stores, which are only read. What is here already stays;
+    a run that is unfinished here, and complete there, is completed."""
     from harness import upkeep
-    from harness.problems import BadRequest
+    from harness.problems import BadRequest, Problem
     from reports.stored import open_store
 
+    opened = [open_store(file) for file in others]
     store = open_store(location, "create")
-    for file in others:
-        if store.file is not None and Path(file).resolve() == store.file:
-            raise BadRequest(f"{file} is the store itself")
-        new, known = upkeep.merge(store, open_store(file))
-        click.echo(f"{file}: {new} run{'s' * (new != 1)} taken over, {known} known already")
+    try:
+        for file, other in zip(others, opened, strict=True):
+            if other.file == store.file:
+                raise BadRequest(f"{file} is the store itself")
+            found = upkeep.merge(store, other)
+            completed = f"{found.completed} completed, " if found.completed else ""
+            click.echo(f"{file}: {found.taken} run{'s' * (found.taken != 1)} taken over, {completed}{found.known} known already")
+    except Problem:
+        if store.made and store.file is not None and not store.runs():
+            store.file.unlink()  # nobody asked for an empty one
+        raise
 
 
 @history.command()

@@ -143,6 +143,45 @@ def test_merging_takes_over_what_is_not_there(historian, told, tmp_path, monkeyp
     assert night.remembered(new).verdict == night.remembered(historian.store).verdict
 
 
+def test_a_copy_made_while_a_night_ran_is_completed_by_a_later_one(historian, told, tmp_path):
+    """Its rounds, probes and verdict come, under the number that it has here; once."""
+    for _ in range(4):
+        historian.night()
+    historian.night(judged=False)
+    half, archive = tmp_path / "half.sqlite", str(tmp_path / "archive.sqlite")
+    told("history", "backup", str(half))
+    historian._measure(5, 6, 2, {TORCH: 1.2}, "", None)
+    night.judge(historian.store, 5, {"base": 7, "notes": []}, lambda nights, lines: None)
+    source = historian.store.file
+    assert told("history", "merge", str(half), "--store", archive) == (0, f"{half}: 5 runs taken over, 0 known already\n")
+    assert told("history", "merge", str(source), "--store", archive) == (0, f"{source}: 0 runs taken over, 1 completed, 4 known already\n")
+    assert told("history", "merge", str(source), "--store", archive) == (0, f"{source}: 0 runs taken over, 5 known already\n")
+    mine, theirs = series.load(historian.store), series.load(Store(archive))
+    assert [n.logs for n in theirs.measured] == [n.logs for n in mine.measured]
+    assert [n.probes for n in theirs.measured] == [n.probes for n in mine.measured]
+    assert [n.verdict for n in theirs.measured] == [n.verdict for n in mine.measured]
+    assert len(theirs.measured[4].logs[TORCH]) == 7
+    assert Store(archive).run(5).ended_at == historian.store.run(5).ended_at is not None
+    assert told("history", "merge", str(half), "--store", archive) == (0, f"{half}: 0 runs taken over, 5 known already\n")
+    assert series.load(Store(archive)).measured[4].verdict, "what is complete stays so"
+
+
+def test_a_damaged_store_is_the_one_that_is_named(historian, told, tmp_path):
+    """And nothing of it is taken over."""
+    historian.night()
+    historian.night()
+    target = tmp_path / "target.sqlite"
+    with historian.store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE rounds SET record = '{' WHERE id = 100")
+    with pytest.raises(Problem, match=r"^\S*/store\.sqlite holds a record that cannot be read"):
+        told("history", "merge", str(historian.store.file), "--store", str(target))
+    assert not target.exists()
+    Store(str(target), "create").add_event("a", "event", "b", "c")
+    with pytest.raises(Problem, match=r"^\S*/store\.sqlite holds a record that cannot be read"):
+        told("history", "merge", str(historian.store.file), "--store", str(target))
+    assert (Store(str(target)).runs(), len(Store(str(target)).events("a"))) == ([], 1)
+
+
 def test_a_night_that_is_older_is_merged_before_the_others(historian, told, tmp_path):
     """Though its run has a higher number."""
     from tests.conftest import Historian
