@@ -83,6 +83,11 @@ Use = Literal["read", "write", "create"]
 friend's, changes nothing: a copy in memory is brought up."""
 
 
+PATIENCE = 300.0
+"""Seconds that a write to an SQLite file waits for another one: merging or pruning years takes minutes, and no night is to end by that. Who
+only reads is told sooner, as SQLite has it."""
+
+
 class Store:
     """An open store. Every method raises StoreProblem, in one line, where the database does not do as it should."""
 
@@ -91,7 +96,8 @@ class Store:
         try:
             path = Path(location).expanduser().absolute()
             url = sql.make_url(location) if "://" in location else sql.URL.create("sqlite", database=str(path))
-            self.engine = sql.create_engine(url)
+            waits = {"timeout": PATIENCE} if url.get_backend_name() == "sqlite" and use != "read" else {}
+            self.engine = sql.create_engine(url, connect_args=waits)
         except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ValueError) as error:
             raise StoreProblem(f"{self.location} is not a database address that can be opened: {_line(error)}") from None
         except ImportError as error:
