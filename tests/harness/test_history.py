@@ -91,6 +91,28 @@ def test_the_last_night_is_reported_again_and_accepted(historian, told, tmp_path
         told("events", "withdraw", "99")
 
 
+def test_a_night_that_nobody_judged_is_not_passed_over_in_silence(historian, told):
+    """What is reported is the last one that was judged, by its date."""
+    for _ in range(4):
+        historian.night()
+    assert "interrupted" not in told("nightly", "--again")[1]
+    historian.night(judged=False)
+    code, text = told("nightly", "--again")
+    assert code == 0
+    assert "run 4 of 2026-11-05: 12 cells" in text
+    note = "run 5 of 2026-11-06, which was interrupted or is being measured, has not been judged"
+    assert note in text.splitlines()
+    assert json.loads(told("nightly", "--again", "--json")[1])["notes"] == [note]
+    assert "interrupted" not in told("nightly", "--again", "--run", "3")[1], "which was asked for"
+    with pytest.raises(Problem, match="run 5 was interrupted, and never judged"):
+        told("nightly", "--again", "--run", "5")
+    with pytest.raises(Problem, match="run 6 is no night of"):
+        told("nightly", "--again", "--run", "6")
+    historian.night()
+    assert "run 6 of 2026-11-07: 12 cells" in (text := told("nightly", "--again")[1])
+    assert "interrupted" not in text
+
+
 def test_events_are_noted_with_their_time(historian, told):
     historian.night()
     assert told("events", "add", "new fan", "--at", "2026-11-02T12:00", "--who", "me") == (0, "noted: new fan\n")
