@@ -30,6 +30,10 @@ class StoreProblem(Problem):
     """The store cannot be used; the text says why, and what to do."""
 
 
+class DiskFull(StoreProblem):
+    """What was to be stored is not, and all that was before stays."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One `stepbench run`."""
@@ -157,8 +161,9 @@ class Store:
             if "readonly" in text or "unable to open" in text:
                 raise StoreProblem(f"{self.location} cannot be written ({text}): name another file with --store") from None
             if "full" in text:
-                raise StoreProblem(
-                    f"the disk of {self.location} is full; earlier rounds are safe: free some space, then `stepbench run --resume`"
+                raise DiskFull(
+                    f"the disk of {self.location} is full: nothing of this was stored, what was stored before is safe; free some space, and"
+                    " try again"
                 ) from None
             raise StoreProblem(f"{self.location}: {_line(error.orig)}") from None
         except sql.exc.SQLAlchemyError as error:

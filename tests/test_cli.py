@@ -14,7 +14,7 @@ import reports
 import workloads
 from harness import host
 from harness.cli import cli
-from harness.store import Store
+from harness.store import DiskFull, Store
 from workloads import cost
 
 RUN = ("run", "--suite", "tiny", "-f", "null", "-w", "fcn-5-tiny")
@@ -406,6 +406,21 @@ def ends_unheard(folder, *arguments):
         os.close(writer)
     assert unheard.returncode == heard.returncode
     return heard.returncode, heard.stderr
+
+
+def test_a_run_whose_disk_is_full_says_how_it_goes_on(tmp_path, monkeypatch):
+    """No other command does: there is nothing to resume."""
+
+    def fill(*_):
+        raise DiskFull("the disk of a is full")
+
+    monkeypatch.setenv("STEPBENCH_STORE", str(tmp_path / "store.sqlite"))
+    monkeypatch.setattr("harness.session.execute", fill)
+    monkeypatch.setattr(Store, "add_event", fill)
+    with pytest.raises(DiskFull, match=r"^the disk of a is full: a run that had begun goes on with: stepbench run --resume$"):
+        cli.main(list(RUN), standalone_mode=False)
+    with pytest.raises(DiskFull, match=r"^the disk of a is full$"):
+        cli.main(["events", "add", "new fan"], standalone_mode=False)
 
 
 def test_list_and_host(stepbench):
