@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.options import age, output_option, store_option
-from harness.cli.output import Answer, format_options, give
+from harness.cli.output import Answer, format_options, give, save
 
 if TYPE_CHECKING:
     from harness.nights.series import Nights
@@ -74,7 +74,7 @@ def show_series(what: str, machine: str | None, picture: str | None, style: str,
         from reports.stored import open_store
 
         try:
-            drawing.draw(remembered(open_store(location), machine=machine), [line]).savefig(picture)
+            save(drawing.draw(remembered(open_store(location), machine=machine), [line]), picture)
         except ValueError as error:
             raise BadRequest(f"{picture}: {error}") from None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.options import run_option, store_option
+from harness.cli.output import write
 
 if TYPE_CHECKING:
     from harness.store import Store
@@ -67,13 +68,13 @@ def _write(files: dict[str, str], output: str | None) -> None:
         click.echo(files[""], nl=False)
         return
     target = Path(output)
-    try:
-        for name, text in files.items():
-            file = target / name if name else target
+    for name, text in files.items():
+        file = target / name if name else target
+        try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadRequest(f"{error.filename or output} cannot be written: {error.strerror}") from None
+        except OSError as error:
+            raise BadRequest(f"{error.filename} cannot be made: {error.strerror}") from None
+        write(str(file), text)
     click.echo(output)
 
 

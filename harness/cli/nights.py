@@ -10,7 +10,7 @@ import click
 
 from harness.cli import progress
 from harness.cli.options import LAST_RUN, MOST, counts, duration, listed, refuse_others_than, selection, share, store_option, writable
-from harness.cli.output import Answer, format_options, give, print_sheet
+from harness.cli.output import Answer, format_options, give, print_sheet, write
 
 if TYPE_CHECKING:
     from harness.nights.lines import Line
@@ -180,7 +180,7 @@ def _give(judged: Judged, files: list[str], as_json: bool) -> None:
             text = report.to_markdown(judged)
         else:
             text = json.dumps(report.to_json(judged), indent=1) + "\n"
-        Path(file).write_text(text, encoding="utf-8")
+        write(file, text)
         click.echo(file, err=True)
     if as_json:
         click.echo(json.dumps(report.to_json(judged), indent=1))

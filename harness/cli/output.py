@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +90,7 @@ def give(answer: Answer, style: str, output: str | None) -> None:
     if output is None:
         click.echo(data, nl=False)
     else:
-        Path(output).write_bytes(data if isinstance(data, bytes) else data.encode())
+        write(output, data)
         click.echo(output)
 
 
@@ -110,6 +112,35 @@ def _made(answer: Answer, style: str) -> str | bytes:
         return sheet.to_html(answer.sheets())
     to_text = {"markdown": sheet.to_markdown, "latex": sheet.to_latex, "terminal": _plain}[style]
     return "\n".join(to_text(one) for one in answer.sheets())
+
+
+def write(file: str, data: str | bytes) -> None:
+    """A file whole, or as it was before. What is no regular one (/dev/stdout, a link, a pipe), or lies in a folder that takes none beside
+    it, is written into."""
+    from harness.problems import BadRequest
+
+    target, whole = Path(file), data if isinstance(data, bytes) else data.encode()
+    beside = target.with_name(f".{os.getpid()}.making")
+    plain = not target.is_symlink() and (target.is_file() or not target.exists())
+    try:
+        if plain and os.access(target.parent, os.W_OK):
+            beside.write_bytes(whole)
+            if target.exists():
+                shutil.copymode(target, beside)
+            beside.replace(target)
+        else:
+            target.write_bytes(whole)
+    except OSError as error:
+        raise BadRequest(f"{file} cannot be written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save(figure: Any, file: str) -> None:
+    """A picture, in the format of its file's name. Raises ValueError where there is none."""
+    made = io.BytesIO()
+    figure.savefig(made, format=Path(file).suffix[1:].lower() or None, dpi=150)
+    write(file, made.getvalue())
 
 
 def print_sheet(sheet: Sheet) -> None:
