@@ -65,7 +65,7 @@ class Event:
 
     id: int
     at: str
-    """UTC, ISO 8601."""
+    """UTC, ISO 8601: a moment, or a day."""
     kind: str
     """"event": a person's own; "accept": a baseline was moved; "withdrawn": either, by mistake."""
     text: str

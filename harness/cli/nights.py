@@ -258,13 +258,13 @@ def events_group() -> None:
 
 @events_group.command(name="add")
 @click.argument("text")
-@click.option("--at", metavar="DATE", help="When, as 2026-11-03 or 2026-11-03T14:00 (UTC).  [default: now]")
+@click.option("--at", metavar="DATE", help="When, as 2026-11-03 (that day) or 2026-11-03T14:00 (UTC).  [default: now]")
 @click.option("--who", metavar="NAME", help="[default: your login name]")
 @store_option
 def add_event(text: str, at: str | None, who: str | None, location: str | None) -> None:
     """Note an event: stepbench events add "new fan"."""
     from harness import host
-    from reports.interchange.common import moment
+    from reports.interchange.common import day_or_moment
     from reports.sheet import printable
     from reports.stored import open_store
 
@@ -273,7 +273,7 @@ def add_event(text: str, at: str | None, who: str | None, location: str | None) 
     when = None
     if at is not None:
         try:
-            when = moment(at)
+            when = day_or_moment(at)
         except (ValueError, OverflowError):
             raise click.BadParameter(f"{at!r} is no date: write it like 2026-11-03", param_hint="--at") from None
     store = open_store(location, "create")

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import sqlite3
 import time
 
@@ -122,6 +123,25 @@ def test_events_are_noted_with_their_time(historian, told):
     assert json.loads(told("history", "list", "--format", "json")[1])[1]["new"] == ["noted by me: new fan"]
     told("events", "withdraw", str(event["number"]))
     assert json.loads(told("history", "list", "--format", "json")[1])[1]["new"] == []
+
+
+def test_an_event_of_a_day_stands_beside_every_night_that_the_day_is_part_of(historian, told):
+    """Nights are at two o'clock: the one of that day, and the next one."""
+    told("events", "add", "new fan", "--at", "2026-11-04", "--who", "me")
+    told("events", "add", "new room", "--at", "2026-11-04T00:00", "--who", "me")
+    for _ in range(5):
+        historian.night()
+    rows = json.loads(told("history", "list", "--format", "json")[1])
+    fan, room = "noted by me: new fan", "noted by me: new room"
+    assert [(row["at"][:10], row["new"]) for row in rows] == [
+        ("2026-11-02", []),
+        ("2026-11-03", []),
+        ("2026-11-04", [fan, room]),
+        ("2026-11-05", [fan]),
+        ("2026-11-06", []),
+    ]
+    assert [e["at"] for e in json.loads(told("events", "list", "--format", "json")[1])] == ["2026-11-04", "2026-11-04T00:00:00+00:00"]
+    assert re.search(r"│ 2026-11-04 +│ noted │ new fan ", told("events", "list")[1])
 
 
 def test_pruning_is_a_dry_run_first_and_leaves_every_number(historian, told):
