@@ -80,7 +80,7 @@ def show_series(what: str, machine: str | None, picture: str | None, style: str,
 
 
 @history.command()
-@click.option("--older-than", "oldest", callback=age, required=True, help="Like 90d.")
+@click.option("--older-than", "oldest", callback=age, required=True, help="Like 12h, 90d, 8w or 2y.")
 @click.option("--yes", is_flag=True, help="Do it.  [default: say what would go]")
 @store_option
 def prune(oldest: float, yes: bool, location: str | None) -> None:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from frameworks import Cell
-from harness.cli import cli
+from harness.cli import cli, options
 from harness.nights import night, series
 from harness.problems import Problem
 from harness.store import Store
@@ -166,6 +166,11 @@ def test_pruning_is_a_dry_run_first_and_leaves_every_number(historian, told):
     assert told("table", "--format", "json")[0] == 0
 
 
+@pytest.mark.parametrize(("age", "hours"), [("12h", 12), ("90d", 90 * 24), ("1.5w", 252), ("2y", 365.25 * 48)])
+def test_an_age_has_a_unit(age, hours):
+    assert options.age(None, None, age) == 3600 * hours
+
+
 def test_merging_takes_over_what_is_not_there(historian, told, tmp_path, monkeypatch):
     """Twice is once; nights stand where their times put them; what was accepted there is accepted here."""
     for _ in range(4):
@@ -303,6 +308,9 @@ def test_bad_input_is_one_line(stepbench, complaint, tmp_path):
     complaint(stepbench("nightly", "-f", "numpy", "--newest", "mxnet"), "unknown framework with newest releases 'mxnet'")
     complaint(stepbench("nightly", "-o", "a.pdf"), ".html, .md, .json")
     complaint(stepbench("nightly", "--run", "3"), "--run goes with --again")
+    for age in ("1", "6m", "90s", "", "d", "-1d"):
+        complaint(stepbench("history", "prune", "--older-than", age), "--older-than", "write it like 90d, 12h, 8w or 2y")
+    complaint(stepbench("history", "prune", "--older-than", "9999y"), "is more than a thousand years")
     complaint(stepbench("accept", "--why", "x"), "name what to accept")
     complaint(stepbench("accept", "torch", "--why", " "), "say why")
     complaint(stepbench("events", "add", "fan", "--at", "tomorrow"), "is no date")
