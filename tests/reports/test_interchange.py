@@ -160,11 +160,17 @@ def test_a_units_number_is_read_in_seconds(tmp_path, unit, seconds):
         ("a.json", bench('"environment": {"packages": [1]}'), "is not as pytest_benchmark writes it"),
         ("a.json", bench("", "0001-01-01T00:00:00+05:00"), "is not as pytest_benchmark writes it"),
         ("a.json", '[{"name": "a/b/c/cpu/1t/b1/float32/train", "unit": "s", "value": -1}]', "is not as github writes it"),
+        *(
+            ("a.json", bench("").replace('"machine_info": {', f'"machine_info": {{"stepbench": {facts}'), "of its machine in a form")
+            for facts in ('{"surroundings": "x"}', '{"surroundings": [["a"]]}', '{"memory_bytes": "x"}', '{"gpus": [{}]}', '{"gpus": 3}')
+        ),
     ],
 )
 def test_another_file_is_refused_in_one_line(stepbench, complaint, tmp_path, name, text, word):
+    """And nothing of it is stored."""
     (tmp_path / name).write_text(text)
     complaint(stepbench("import", name), word)
+    assert not (tmp_path / "store.sqlite").exists()
 
 
 def test_an_empty_folder_is_none_of_asvs(stepbench, complaint, tmp_path):
