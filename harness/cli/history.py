@@ -136,13 +136,15 @@ def backup(file: str, replace: bool, location: str | None) -> None:
     from harness.problems import BadRequest
     from reports.stored import open_store
 
-    target = Path(file)
+    target = Path(file).resolve()  # of a link what it leads to
+    if target.exists() and not target.is_file():
+        raise BadRequest(f"{file} is no regular file: name another")
     if target.exists() and not replace:
         raise BadRequest(f"{file} is there already: name another, or --replace it")
-    if not target.absolute().parent.is_dir():
-        raise BadRequest(f"{target.absolute().parent} is no folder")
+    if not target.parent.is_dir():
+        raise BadRequest(f"{target.parent} is no folder")
     store = open_store(location)
-    if store.file is not None and target.resolve() == store.file:
+    if target == store.file:
         raise BadRequest(f"{file} is the store itself")
     upkeep.backup(store, target)
     click.echo(f"{file}: {target.stat().st_size / 1e6:.1f} MB")

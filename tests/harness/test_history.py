@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import re
 import sqlite3
 import time
@@ -297,6 +298,25 @@ def test_a_backup_is_whole_while_somebody_writes(historian, told, tmp_path):
         assert [n.logs for n in series.load(copy).measured] == [n.logs for n in series.load(historian.store).measured]
     with pytest.raises(Problem, match="is there already"):
         told("history", "backup", str(tmp_path / "0.sqlite"))
+
+
+def test_a_backup_replaces_regular_files_alone(historian, told, tmp_path):
+    """Of a link what it leads to; a device or a pipe stays what it is."""
+    historian.night()
+    real, link, pipe = tmp_path / "real.sqlite", tmp_path / "link.sqlite", tmp_path / "pipe"
+    real.write_text("before")
+    link.symlink_to(real)
+    told("history", "backup", str(link), "--replace")
+    assert link.is_symlink()
+    assert [n.run for n in series.load(Store(str(real))).measured] == [1]
+    os.mkfifo(pipe)
+    with pytest.raises(Problem, match=r"pipe is no regular file: name another$"):
+        told("history", "backup", str(pipe), "--replace")
+    assert pipe.is_fifo()
+    link.unlink()
+    link.symlink_to(historian.store.file)
+    with pytest.raises(Problem, match="is the store itself"):
+        told("history", "backup", str(link), "--replace")
 
 
 def test_bad_input_is_one_line(stepbench, complaint, tmp_path):
