@@ -10,7 +10,7 @@ import click
 
 from harness.cli import progress
 from harness.cli.options import LAST_RUN, MOST, counts, duration, listed, refuse_others_than, selection, share, store_option, writable
-from harness.cli.output import Answer, format_options, give, print_sheet, write
+from harness.cli.output import Answer, fits, format_options, give, print_sheet, write
 
 if TYPE_CHECKING:
     from harness.nights.lines import Line
@@ -186,7 +186,7 @@ def _give(judged: Judged, files: list[str], as_json: bool) -> None:
         click.echo(json.dumps(report.to_json(judged), indent=1))
     else:
         shown = report.sheet(judged)
-        if shown.rows:
+        if shown.rows and fits(shown):
             print_sheet(shown)
         else:
             click.echo(report.to_text(judged), nl=False)

@@ -158,6 +158,18 @@ def print_sheet(sheet: Sheet) -> None:
         click.echo(line)
 
 
+def fits(sheet: Sheet) -> bool:
+    """Whether a terminal shows a table whole; where there is none, it is as wide as it is."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    from reports.sheet import to_rich
+
+    console = Console()
+    wide = console.options.update(width=1000)
+    return not console.is_terminal or Measurement.get(console, wide, to_rich(sheet)).maximum <= console.width
+
+
 def _plain(sheet: Sheet) -> str:
     """The same where there is no bold: in a file, in a pipe."""
     import io

@@ -93,6 +93,21 @@ def test_the_last_night_is_reported_again_and_accepted(historian, told, tmp_path
         told("events", "withdraw", "99")
 
 
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_findings_are_a_table_where_it_fits_and_sentences_elsewhere(historian, told, monkeypatch, width):
+    for _ in range(4):
+        historian.night()
+    historian.night({TORCH: 1.2})
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", width)
+    code, text = told("nightly", "--again")
+    assert code == 1
+    assert "Regression: LSTM-32, PyTorch, 2 threads" in text
+    assert "LSTM-32, PyTorch, 2 threads takes 1." in text
+    assert ("━" in text, "seen by" in text) == (width == "200",) * 2
+    assert re.search(r"│ 1\.\d+-1\.\d+x │", text) or width != "200"
+
+
 def test_a_night_that_nobody_judged_is_not_passed_over_in_silence(historian, told):
     """What is reported is the last one that was judged, by its date."""
     for _ in range(4):
