@@ -30,6 +30,10 @@ class StoreProblem(Problem):
     """The store cannot be used; the text says why, and what to do."""
 
 
+class DiskFull(StoreProblem):
+    """What was to be stored is not, and all that was before stays."""
+
+
 @dataclass(frozen=True)
 class Run:
     """One `stepbench run`."""
@@ -61,7 +65,7 @@ class Event:
 
     id: int
     at: str
-    """UTC, ISO 8601."""
+    """UTC, ISO 8601: a moment, or a day."""
     kind: str
     """"event": a person's own; "accept": a baseline was moved; "withdrawn": either, by mistake."""
     text: str
@@ -83,6 +87,11 @@ Use = Literal["read", "write", "create"]
 friend's, changes nothing: a copy in memory is brought up."""
 
 
+PATIENCE = 300.0
+"""Seconds that a write to an SQLite file waits for another one: merging or pruning years takes minutes, and no night is to end by that. Who
+only reads is told sooner, as SQLite has it."""
+
+
 class Store:
     """An open store. Every method raises StoreProblem, in one line, where the database does not do as it should."""
 
@@ -91,7 +100,8 @@ class Store:
         try:
             path = Path(location).expanduser().absolute()
             url = sql.make_url(location) if "://" in location else sql.URL.create("sqlite", database=str(path))
-            self.engine = sql.create_engine(url)
+            waits = {"timeout": PATIENCE} if url.get_backend_name() == "sqlite" and use != "read" else {}
+            self.engine = sql.create_engine(url, connect_args=waits)
         except (sql.exc.ArgumentError, sql.exc.NoSuchModuleError, ValueError) as error:
             raise StoreProblem(f"{self.location} is not a database address that can be opened: {_line(error)}") from None
         except ImportError as error:
@@ -104,6 +114,8 @@ class Store:
             self.file = Path(str(url.database)).resolve()
             self._make_room(Path(str(url.database)), use == "create")
         self.use = use
+        self.made = False
+        """Whether there was none here before."""
         with self.guarded():
             self._open(use)
 
@@ -125,6 +137,7 @@ class Store:
                 if names or use != "create":
                     raise StoreProblem(f"{self.location} is a database, but no store of stepbench: name another with --store")
                 schema.make(connection)
+                self.made = True
             found = schema.version(connection)
             if found == schema.SCHEMA:
                 return
@@ -148,8 +161,9 @@ class Store:
             if "readonly" in text or "unable to open" in text:
                 raise StoreProblem(f"{self.location} cannot be written ({text}): name another file with --store") from None
             if "full" in text:
-                raise StoreProblem(
-                    f"the disk of {self.location} is full; earlier rounds are safe: free some space, then `stepbench run --resume`"
+                raise DiskFull(
+                    f"the disk of {self.location} is full: nothing of this was stored, what was stored before is safe; free some space, and"
+                    " try again"
                 ) from None
             raise StoreProblem(f"{self.location}: {_line(error.orig)}") from None
         except sql.exc.SQLAlchemyError as error:

@@ -2,9 +2,10 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
@@ -12,6 +13,10 @@ from harness.nights.series import readable
 from harness.nights.verdict import Verdict, plain
 from harness.schema import events, nights, probes, published, results, rounds, runs
 from harness.store import Store, StoreProblem
+
+Row = dict[str, Any]
+Read = Callable[[sql.Select[Any]], list[Row]]
+"""Rows of the store that is merged."""
 
 
 def pruned(store: Store, before: str, dry: bool = True) -> tuple[int, int]:
@@ -49,28 +54,49 @@ def backup(store: Store, file: Path) -> None:
         half_made.unlink(missing_ok=True)
 
 
-def merge(store: Store, other: Store) -> tuple[int, int]:
-    """Takes over another store's runs, with all that belongs to them, events and published figures; gives how many, and how many were
-    here already. All in one transaction; the other one is only read."""
+class Merged(NamedTuple):
+    """How many runs of another store."""
+
+    taken: int
+    completed: int
+    """Were here unfinished, as in a copy made while they were measured."""
+    known: int
+
+
+def merge(store: Store, other: Store) -> Merged:
+    """Takes over another store's runs, with all that belongs to them, events and published figures. All in one transaction; the other one
+    is only read, and damage in it is said to be its own."""
     with other.reading() as source, store.writing() as target:
-        mine = {_identity(row): row["id"] for row in target.execute(sql.select(runs)).mappings()}
-        theirs = source.execute(sql.select(runs).order_by(runs.c.id)).mappings().all()
-        places = {row["id"]: mine[_identity(row)] for row in theirs if _identity(row) in mine}
-        new = [row for row in theirs if row["id"] not in places]
+
+        def read(query: sql.Select[Any]) -> list[Row]:
+            with other.guarded():
+                return [dict(row) for row in source.execute(query).mappings()]
+
+        mine = {_identity(row): row for row in target.execute(sql.select(runs)).mappings()}
+        theirs = read(sql.select(runs).order_by(runs.c.id))
+        with other.guarded():
+            here = {row["id"]: mine[identity] for row in theirs if (identity := _identity(row)) in mine}
+        places = {run: row["id"] for run, row in here.items()}
+        new = [row for row in theirs if row["id"] not in here]
+        ended = [row for row in theirs if row["id"] in here and row["ended_at"] and not here[row["id"]]["ended_at"]]
         for row in new:
-            places[row["id"]] = _copied(source, target, row)
-        for row in new:  # what is said of a night names others
-            _judged(source, target, row["id"], places)
-        here = {_same_event(row) for row in target.execute(sql.select(events)).mappings()}
-        for row in source.execute(sql.select(events)).mappings():
-            detail = _moved(row["detail"], places)
-            if _same_event(row) not in here and detail is not None:
+            places[row["id"]] = _begun(target, row)
+        for row in ended:
+            _emptied(target, places[row["id"]], row["ended_at"])
+        for row in (*new, *ended):
+            _filled(read, target, row["id"], places[row["id"]])
+            _judged(read, target, row["id"], places)  # what is said of a night names others
+        known = {_same_event(row) for row in target.execute(sql.select(events)).mappings()}
+        for row in read(sql.select(events)):
+            with other.guarded():
+                detail = _moved(row["detail"], places)
+            if _same_event(row) not in known and detail is not None:
                 target.execute(events.insert(), [{**_without_id(row), "detail": detail}])
         names = set(target.scalars(sql.select(published.c.name)))
-        for row in source.execute(sql.select(published)).mappings():
+        for row in read(sql.select(published)):
             if row["name"] not in names:
                 target.execute(published.insert(), [_without_id(row)])
-        return len(new), len(theirs) - len(new)
+        return Merged(len(new), len(ended), len(here) - len(ended))
 
 
 def _identity(row: Any) -> str:
@@ -88,26 +114,37 @@ def _without_id(row: Any) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "id"}
 
 
-def _copied(source: sql.Connection, target: sql.Connection, run: Any) -> int:
-    """A run's new number in another store, with its results, rounds, probes and what was said of it; it is marked as merged, since its
-    number does not tell any more when it was measured."""
+def _begun(target: sql.Connection, run: Row) -> int:
+    """A run's new number in another store; it is marked as merged, since its number does not tell any more when it was measured."""
     plan = {name: value for name, value in run["plan"].items() if name != "again_of"}
     row = {**_without_id(run), "plan": {**plan, "merged": True}}
     number: int = target.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
-    for result in source.execute(sql.select(results).where(results.c.run == run["id"]).order_by(results.c.id)).mappings():
-        key: int = target.execute(results.insert().returning(results.c.id), [{**_without_id(result), "run": number}]).scalar_one()
-        own = source.execute(sql.select(rounds).where(rounds.c.result == result["id"]).order_by(rounds.c.id)).mappings()
-        if copies := [{**_without_id(one), "result": key} for one in own]:
-            target.execute(rounds.insert(), copies)
-    readings = source.execute(sql.select(probes).where(probes.c.run == run["id"])).mappings()
-    if copies := [{**_without_id(one), "run": number} for one in readings]:
-        target.execute(probes.insert(), copies)
     return number
 
 
-def _judged(source: sql.Connection, target: sql.Connection, run: int, places: dict[int, int]) -> None:
+def _emptied(target: sql.Connection, number: int, ended_at: str) -> None:
+    """A run that has ended, of which nothing is here by now."""
+    own = sql.select(results.c.id).where(results.c.run == number)
+    target.execute(rounds.delete().where(rounds.c.result.in_(own)))
+    for table in (results, probes):
+        target.execute(table.delete().where(table.c.run == number))
+    target.execute(runs.update().where(runs.c.id == number).values(ended_at=ended_at))
+
+
+def _filled(read: Read, target: sql.Connection, run: int, number: int) -> None:
+    """Results, rounds and probes of a run, under its number in another store."""
+    for result in read(sql.select(results).where(results.c.run == run).order_by(results.c.id)):
+        key: int = target.execute(results.insert().returning(results.c.id), [{**_without_id(result), "run": number}]).scalar_one()
+        own = read(sql.select(rounds).where(rounds.c.result == result["id"]).order_by(rounds.c.id))
+        if own:
+            target.execute(rounds.insert(), [{**_without_id(one), "result": key} for one in own])
+    if readings := read(sql.select(probes).where(probes.c.run == run)):
+        target.execute(probes.insert(), [{**_without_id(one), "run": number} for one in readings])
+
+
+def _judged(read: Read, target: sql.Connection, run: int, places: dict[int, int]) -> None:
     """What was said of a night, with the nights that it names by their new numbers."""
-    for one in source.execute(sql.select(nights).where(nights.c.run == run)).mappings():
+    for one in read(sql.select(nights).where(nights.c.run == run)):
         with readable("what was said of a night"):
             said = Verdict.of(one["verdict"]["verdict"]).renumbered(lambda old: places.get(old, places[run]))
         target.execute(nights.insert(), [{**one, "run": places[run], "verdict": {**one["verdict"], "verdict": plain(said)}}])

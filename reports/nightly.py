@@ -206,9 +206,9 @@ def remarks(judged: Judged) -> list[str]:
     rounds = max((len(own) for own in last.logs.values()), default=0)
     same = f"; the newest releases of {joined(sorted(last.same))} are the frozen ones" if last.same else ""
     found.append(
-        f"Night {len(judged.nights.measured)} of {judged.nights.machine}, run {last.run}: {len(judged.results)} cells, {rounds} rounds at"
-        f" most ({verdict.fresh_rounds} of them to look again), {last.thrown_out} of {last.rounds} thrown out, {verdict.judged} lines"
-        f" judged{same}."
+        f"Night {len(judged.nights.measured)} of {judged.nights.machine}, run {last.run} of {last.at[:10]}: {len(judged.results)} cells,"
+        f" {rounds} rounds at most ({verdict.fresh_rounds} of them to look again), {last.thrown_out} of {last.rounds} thrown out,"
+        f" {verdict.judged} lines judged{same}."
     )
     return found
 

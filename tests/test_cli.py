@@ -1,5 +1,6 @@
 """The command line as its users meet it: in a process of its own, with good and with bad input."""
 
+import errno
 import json
 import os
 import re
@@ -7,12 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 import reports
 import workloads
-from harness.cli import cli
+from harness import host
+from harness.cli import cli, output
+from harness.problems import Problem
+from harness.store import DiskFull, Store
 from workloads import cost
 
 RUN = ("run", "--suite", "tiny", "-f", "null", "-w", "fcn-5-tiny")
@@ -368,6 +373,99 @@ def test_every_command_has_help(stepbench, command):
     done = stepbench(*command, "--help")
     assert done.returncode == 0
     assert "Usage:" in done.stdout
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(("list",), 0), (("show", "null", "--run", "9"), 2)])
+def test_a_reader_that_has_gone_changes_no_exit_code(stepbench, tmp_path, arguments, code):
+    """As in `stepbench list | head -1`; nothing is said of it."""
+    Store(str(tmp_path / "store.sqlite"), "create")
+    found, heard = ends_unheard(tmp_path, *arguments)
+    assert (found, len(heard.splitlines())) == (code, bool(code))
+
+
+def test_a_night_is_reported_in_files_and_by_its_code_whoever_listens(historian, tmp_path, monkeypatch):
+    """Though nobody reads what it prints."""
+    monkeypatch.undo()  # this is the machine
+    historian.facts = host.facts()
+    for _ in range(3):
+        historian.night()
+    assert ends_unheard(tmp_path, "nightly", "--again", "-o", "a.json") == (0, "a.json\n")
+    assert json.loads((tmp_path / "a.json").read_text())["verdict"] == "clean"
+    historian.night(dict.fromkeys(historian.cells, 1.5))
+    assert ends_unheard(tmp_path, "nightly", "--again", "-o", "a.json") == (1, "a.json\n")
+    assert json.loads((tmp_path / "a.json").read_text())["verdict"] == "regression"
+
+
+def ends_unheard(folder, *arguments):
+    """The exit code of a command whose stdout nobody reads, and what it says on stderr; the code is the same if nobody reads that."""
+    command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+    environment = {**os.environ, "STEPBENCH_STORE": str(folder / "store.sqlite")}
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        heard = subprocess.run(command, env=environment, cwd=folder, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+        unheard = subprocess.run(command, env=environment, cwd=folder, stdout=writer, stderr=writer, check=False)
+    finally:
+        os.close(writer)
+    assert unheard.returncode == heard.returncode
+    return heard.returncode, heard.stderr
+
+
+def test_a_run_whose_disk_is_full_says_how_it_goes_on(tmp_path, monkeypatch):
+    """No other command does: there is nothing to resume."""
+
+    def fill(*_):
+        raise DiskFull("the disk of a is full")
+
+    monkeypatch.setenv("STEPBENCH_STORE", str(tmp_path / "store.sqlite"))
+    monkeypatch.setattr("harness.session.execute", fill)
+    monkeypatch.setattr(Store, "add_event", fill)
+    with pytest.raises(DiskFull, match=r"^the disk of a is full: a run that had begun goes on with: stepbench run --resume$"):
+        cli.main(list(RUN), standalone_mode=False)
+    with pytest.raises(DiskFull, match=r"^the disk of a is full$"):
+        cli.main(["events", "add", "new fan"], standalone_mode=False)
+
+
+@pytest.mark.parametrize("kind", ["new", "old"])
+def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path, monkeypatch, kind):
+    """On a disk that is full on the way."""
+    file, write_bytes = tmp_path / "a.html", Path.write_bytes
+    if kind == "old":
+        file.write_text("before")
+        file.chmod(0o640)
+
+    def half(path, data):
+        write_bytes(path, data[:2])
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(Problem, match=r"a\.html cannot be written: No space left on device$"):
+        output.write(str(file), "after")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == ({"a.html": "before"} if kind == "old" else {})
+    monkeypatch.undo()
+    output.write(str(file), "after")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["after"]
+    assert kind != "old" or file.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_is_no_regular_file_is_written_into(stepbench, tmp_path):
+    """A link stays a link, and stdout is stdout."""
+    (tmp_path / "real.json").write_text("before")
+    (tmp_path / "link.json").symlink_to("real.json")
+    output.write(str(tmp_path / "link.json"), "after")
+    assert (tmp_path / "link.json").is_symlink()
+    assert (tmp_path / "real.json").read_text() == "after"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    output.write(str(tmp_path / "pipe"), "after")
+    assert os.read(reader, 10) == b"after"
+    os.close(reader)
+    (tmp_path / "theirs.csv").write_text("workload,framework,platform,threads,gpu,seconds_per_minibatch\nFCN-5,Old,box,1,,2.0\n")
+    stepbench("import", "theirs.csv")
+    assert stepbench("table", "--published", "theirs", "--format", "csv", "-o", "/dev/stdout").stdout.startswith("workload,")
+    assert stepbench("table", "--published", "theirs", "--format", "csv", "-o", "/dev/full").stderr == (
+        "stepbench: /dev/full cannot be written: No space left on device\n"
+    )
 
 
 def test_list_and_host(stepbench):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 import traceback
@@ -20,7 +19,7 @@ from harness.cli.interchanging import export
 from harness.cli.inventory import env, list_all, show_host
 from harness.cli.measuring import run
 from harness.cli.nights import accept, events_group, nightly, simulate_nights
-from harness.cli.output import BAD_INPUT, EXIT_CODES, INTERRUPTED
+from harness.cli.output import BAD_INPUT, EXIT_CODES, INTERRUPTED, patient
 from harness.cli.reporting import import_published, plot, report, show, show_table
 from harness.cli.reproducing import reproduce
 from harness.cli.selftesting import selftest
@@ -90,6 +89,7 @@ many, and hold none: the table of 5,000 cells took half as long again."""
 def main() -> NoReturn:
     """The entry point: every problem that is not a bug becomes one line and an exit code."""
     gc.set_threshold(*LOOKED_FOR_CYCLES)
+    sys.stdout, sys.stderr = (stream and patient(stream) for stream in (sys.stdout, sys.stderr))  # None where it is closed
     for ending in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup
             signal.signal(ending, signal.default_int_handler)  # as Ctrl-C: workers are ended, what was stored stays
@@ -107,9 +107,6 @@ def main() -> NoReturn:
             err=True,
         )
         code = INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as problem:
         if _expected(problem):
             told = f"{problem.filename}: {problem.strerror}" if isinstance(problem, OSError) and problem.filename else str(problem)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import click
 
 from harness.cli import progress
 from harness.cli.options import MOST, duration, framework_names, names, output_option, refuse_others_than, store_option, workload_names
-from harness.cli.output import EXIT_CODES
+from harness.cli.output import EXIT_CODES, write
 
 if TYPE_CHECKING:
     from harness.calibration import Calibration, Rate, Recording
@@ -115,7 +114,7 @@ def calibrate(
     if known is None:
         store.save_calibration(number, rates=found.to_json())
     if traces:
-        Path(traces).write_text(json.dumps([recording.to_json() for recording in recordings]), encoding="utf-8")
+        write(traces, json.dumps([recording.to_json() for recording in recordings]))
     click.echo(json.dumps(found.to_json(), indent=1) if as_json else in_words(found))
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from harness.cli import progress
 from harness.cli.options import MOST, output_option, selection
-from harness.cli.output import EXIT_CODES, NOT_ALL_OK, print_json, print_rich
+from harness.cli.output import EXIT_CODES, NOT_ALL_OK, print_json, print_rich, write
 
 
 @click.command(epilog=EXIT_CODES)
@@ -70,7 +69,7 @@ def check(
         for who, why in matrix.refused:
             click.echo(f"{who}: {why}")
     if html:
-        Path(html).write_text(report.to_html(matrix), encoding="utf-8")
+        write(html, report.to_html(matrix))
     failed = [r for r in found if r.settled() and r.status != "unsupported"]
     click.echo(matrix.summary, err=as_json)
     sys.exit(NOT_ALL_OK if failed else 0)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.options import LAST_RUN, MOST, names, output_option, run_option, store_option, workload_names
-from harness.cli.output import Answer, format_options, give
+from harness.cli.output import Answer, format_options, give, save
 
 if TYPE_CHECKING:
     from reports.sides import Source
@@ -59,7 +59,7 @@ def compare(a: str, b: str, only: list[str], picture: str | None, style: str, ou
     except sides.Refused as problem:
         raise click.UsageError(str(problem)) from None
     if picture is not None:
-        comparing.draw(found).savefig(picture, dpi=150)
+        save(comparing.draw(found), picture)
         click.echo(picture, err=True)
     give(
         Answer(lambda: [comparing.sheet(found)], lambda: comparing.objects(found), lambda: comparing.to_frame(found)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.options import age, output_option, store_option
-from harness.cli.output import Answer, format_options, give
+from harness.cli.output import Answer, format_options, give, save
 
 if TYPE_CHECKING:
     from harness.nights.series import Nights
@@ -74,13 +74,13 @@ def show_series(what: str, machine: str | None, picture: str | None, style: str,
         from reports.stored import open_store
 
         try:
-            drawing.draw(remembered(open_store(location), machine=machine), [line]).savefig(picture)
+            save(drawing.draw(remembered(open_store(location), machine=machine), [line]), picture)
         except ValueError as error:
             raise BadRequest(f"{picture}: {error}") from None
 
 
 @history.command()
-@click.option("--older-than", "oldest", callback=age, required=True, help="Like 90d.")
+@click.option("--older-than", "oldest", callback=age, required=True, help="Like 12h, 90d, 8w or 2y.")
 @click.option("--yes", is_flag=True, help="Do it.  [default: say what would go]")
 @store_option
 def prune(oldest: float, yes: bool, location: str | None) -> None:
@@ -105,17 +105,25 @@ def prune(oldest: float, yes: bool, location: str | None) -> None:
 @click.argument("others", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @store_option
 def merge(others: tuple[str, ...], location: str | None) -> None:
-    """Take over the runs, nights, events and published figures of other stores, which are only read. What is here already stays."""
+    """Take over the runs, nights, events and published figures of other stores, which are only read. What is here already stays;
+    a run that is unfinished here, and complete there, is completed."""
     from harness import upkeep
-    from harness.problems import BadRequest
+    from harness.problems import BadRequest, Problem
     from reports.stored import open_store
 
+    opened = [open_store(file) for file in others]
     store = open_store(location, "create")
-    for file in others:
-        if store.file is not None and Path(file).resolve() == store.file:
-            raise BadRequest(f"{file} is the store itself")
-        new, known = upkeep.merge(store, open_store(file))
-        click.echo(f"{file}: {new} run{'s' * (new != 1)} taken over, {known} known already")
+    try:
+        for file, other in zip(others, opened, strict=True):
+            if other.file == store.file:
+                raise BadRequest(f"{file} is the store itself")
+            found = upkeep.merge(store, other)
+            completed = f"{found.completed} completed, " if found.completed else ""
+            click.echo(f"{file}: {found.taken} run{'s' * (found.taken != 1)} taken over, {completed}{found.known} known already")
+    except Problem:
+        if store.made and store.file is not None and not store.runs():
+            store.file.unlink()  # nobody asked for an empty one
+        raise
 
 
 @history.command()
@@ -128,13 +136,15 @@ def backup(file: str, replace: bool, location: str | None) -> None:
     from harness.problems import BadRequest
     from reports.stored import open_store
 
-    target = Path(file)
+    target = Path(file).resolve()  # of a link what it leads to
+    if target.exists() and not target.is_file():
+        raise BadRequest(f"{file} is no regular file: name another")
     if target.exists() and not replace:
         raise BadRequest(f"{file} is there already: name another, or --replace it")
-    if not target.absolute().parent.is_dir():
-        raise BadRequest(f"{target.absolute().parent} is no folder")
+    if not target.parent.is_dir():
+        raise BadRequest(f"{target.parent} is no folder")
     store = open_store(location)
-    if store.file is not None and target.resolve() == store.file:
+    if target == store.file:
         raise BadRequest(f"{file} is the store itself")
     upkeep.backup(store, target)
     click.echo(f"{file}: {target.stat().st_size / 1e6:.1f} MB")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.options import run_option, store_option
+from harness.cli.output import write
 
 if TYPE_CHECKING:
+    from frameworks import Cell
     from harness.store import Store
     from reports.interchange import Taken
 
@@ -67,27 +70,47 @@ def _write(files: dict[str, str], output: str | None) -> None:
         click.echo(files[""], nl=False)
         return
     target = Path(output)
-    try:
-        for name, text in files.items():
-            file = target / name if name else target
+    for name, text in files.items():
+        file = target / name if name else target
+        try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise BadRequest(f"{error.filename or output} cannot be written: {error.strerror}") from None
+        except OSError as error:
+            raise BadRequest(f"{error.filename} cannot be made: {error.strerror}") from None
+        write(str(file), text)
     click.echo(output)
 
 
 def take(store: Store, file: Path, found: list[Taken]) -> list[int]:
     """Stores what was measured elsewhere, each as a night of its machine, or of this one where the file does not say; gives the numbers of
-    their runs. What was taken from a file of this name and time before is not taken again."""
+    their runs. What is here already, from whatever file, or stands in this one twice, is taken once."""
     from harness import host
     from harness.plan import Plan
     from harness.records import PROTOCOL
 
     numbers = []
-    before = {(run.plan.get("imported"), run.started_at) for run in store.runs()}
-    for taken in (one for one in found if (file.name, one.at) not in before):
-        plan = Plan(tuple(r.cell for r in taken.results), 0, night=True, merged=True, imported=file.name)
+    known = _imported(store, {taken.at for taken in found})
+    for taken in found:
         facts = taken.host if taken.host.get("physical_cores") else {**host.facts(), **taken.host}
+        measured = _measured(facts, taken.at, {r.cell: [one.seconds_per_step for one in r.rounds] for r in taken.results})
+        if measured in known:
+            continue
+        known.append(measured)
+        plan = Plan(tuple(r.cell for r in taken.results), 0, night=True, merged=True, imported=file.name)
         numbers.append(store.take(plan.to_json(), facts, PROTOCOL, taken.at, taken.results))
     return numbers
+
+
+def _imported(store: Store, times: Collection[str]) -> list[Any]:
+    """What was measured at some times, of all that was imported."""
+    runs = {run.id: run for run in store.runs() if run.plan.get("imported") and run.started_at in times}
+    seconds: dict[int, dict[Cell, list[float]]] = {number: {} for number in runs}
+    for run, cell, _, _, rounds in store.timed(list(runs)):
+        seconds[run][cell] = [record["seconds_per_step"] for _, record in rounds]
+    return [_measured(run.host, run.started_at, seconds[number]) for number, run in runs.items()]
+
+
+def _measured(facts: dict[str, Any], at: str, seconds: dict[Cell, list[float]]) -> Any:
+    """What tells a night that was imported from all others: machine, time, and every process of every cell."""
+    from reports.naming import machine_name
+
+    return machine_name(facts), at, seconds

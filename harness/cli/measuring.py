@@ -67,6 +67,7 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
 
     from harness.records import PROTOCOL  # and before what takes its time to import
     from harness.session import execute
+    from harness.store import DiskFull
     from reports import table
     from reports.stored import machine_line, open_store
 
@@ -82,7 +83,10 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
             number, plan, done = None, asked_plan, []
         with progress.watch() as watch:
             watch.say(f"{f'Run {number} goes on' if resume else 'Plan'}: {_announce(plan, expected_seconds(plan))}")
-            carried_out = execute(plan, store, number, watch, done)
+            try:
+                carried_out = execute(plan, store, number, watch, done)
+            except DiskFull as problem:
+                raise DiskFull(f"{problem}: a run that had begun goes on with: stepbench run --resume") from None
         watch.say(
             f"{100 * carried_out.step_seconds / carried_out.seconds:.0f} % of {carried_out.seconds:.0f} s were spent in steps (timed, or to"
             " warm up), the rest on starting processes and on proofs"

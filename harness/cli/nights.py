@@ -10,7 +10,7 @@ import click
 
 from harness.cli import progress
 from harness.cli.options import LAST_RUN, MOST, counts, duration, listed, refuse_others_than, selection, share, store_option, writable
-from harness.cli.output import Answer, format_options, give, print_sheet
+from harness.cli.output import Answer, fits, format_options, give, print_sheet, write
 
 if TYPE_CHECKING:
     from harness.nights.lines import Line
@@ -167,19 +167,11 @@ def _plan(
 
 
 def _give(judged: Judged, files: list[str], as_json: bool) -> None:
-    """Prints a night's report, and writes it."""
+    """Writes a night's report, and prints it."""
     import json
 
     from reports import nightly as report
 
-    if as_json:
-        click.echo(json.dumps(report.to_json(judged), indent=1))
-    else:
-        shown = report.sheet(judged)
-        if shown.rows:
-            print_sheet(shown)
-        else:
-            click.echo(report.to_text(judged), nl=False)
     for file in files:
         ending = Path(file).suffix.lower()
         if ending == ".html":
@@ -188,8 +180,16 @@ def _give(judged: Judged, files: list[str], as_json: bool) -> None:
             text = report.to_markdown(judged)
         else:
             text = json.dumps(report.to_json(judged), indent=1) + "\n"
-        Path(file).write_text(text, encoding="utf-8")
+        write(file, text)
         click.echo(file, err=True)
+    if as_json:
+        click.echo(json.dumps(report.to_json(judged), indent=1))
+    else:
+        shown = report.sheet(judged)
+        if shown.rows and fits(shown):
+            print_sheet(shown)
+        else:
+            click.echo(report.to_text(judged), nl=False)
 
 
 @click.command()
@@ -258,13 +258,13 @@ def events_group() -> None:
 
 @events_group.command(name="add")
 @click.argument("text")
-@click.option("--at", metavar="DATE", help="When, as 2026-11-03 or 2026-11-03T14:00 (UTC).  [default: now]")
+@click.option("--at", metavar="DATE", help="When, as 2026-11-03 (that day) or 2026-11-03T14:00 (UTC).  [default: now]")
 @click.option("--who", metavar="NAME", help="[default: your login name]")
 @store_option
 def add_event(text: str, at: str | None, who: str | None, location: str | None) -> None:
     """Note an event: stepbench events add "new fan"."""
     from harness import host
-    from reports.interchange.common import moment
+    from reports.interchange.common import day_or_moment
     from reports.sheet import printable
     from reports.stored import open_store
 
@@ -273,7 +273,7 @@ def add_event(text: str, at: str | None, who: str | None, location: str | None) 
     when = None
     if at is not None:
         try:
-            when = moment(at)
+            when = day_or_moment(at)
         except (ValueError, OverflowError):
             raise click.BadParameter(f"{at!r} is no date: write it like 2026-11-03", param_hint="--at") from None
     store = open_store(location, "create")

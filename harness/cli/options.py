@@ -118,6 +118,7 @@ MOST = 1_000_000
 """No count that a user means is larger."""
 
 UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+AGES = {"h": 3600.0, "d": 86400.0, "w": 7 * 86400.0, "y": 365.25 * 86400.0}
 SIZES = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -143,8 +144,11 @@ def duration(context: click.Context, parameter: click.Parameter, text: str | Non
 
 
 def age(context: click.Context, parameter: click.Parameter, text: str) -> float:
-    """Seconds from 90d, up to what a calendar knows."""
-    seconds = _quantity(text, UNITS, "90d or 12h")
+    """Seconds from 90d, up to what a calendar knows. Nobody means the seconds or minutes of a bare number, or of 6m."""
+    example = "90d, 12h, 8w or 2y"
+    if text[-1:] not in AGES:
+        raise click.BadParameter(f"{text!r} has no unit of hours, days, weeks or years: write it like {example}")
+    seconds = _quantity(text, AGES, example)
     if seconds > 365 * 1000 * UNITS["d"]:
         raise click.BadParameter(f"{text} is more than a thousand years")
     return seconds

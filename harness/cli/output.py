@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -27,6 +30,22 @@ Exit codes: 0 done; 1 some cell could not be measured or is not equal work; 2 ba
 
 FORMATS = {"terminal": "", "markdown": ".md", "csv": ".csv", "latex": ".tex", "json": ".json", "html": ".html", "xlsx": ".xlsx"}
 """By name: how such a file's name ends."""
+
+
+class _Patient(io.FileIO):
+    """Whose reader may go, as `head` does."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return memoryview(data).nbytes
+
+
+def patient(stream: TextIO) -> TextIO:
+    """The same stream, for which nothing is lost with its reader: the command does all that it does, and its exit code is its own."""
+    file = io.BufferedWriter(_Patient(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=True)
 
 
 @dataclass(frozen=True)
@@ -71,7 +90,7 @@ def give(answer: Answer, style: str, output: str | None) -> None:
     if output is None:
         click.echo(data, nl=False)
     else:
-        Path(output).write_bytes(data if isinstance(data, bytes) else data.encode())
+        write(output, data)
         click.echo(output)
 
 
@@ -95,6 +114,35 @@ def _made(answer: Answer, style: str) -> str | bytes:
     return "\n".join(to_text(one) for one in answer.sheets())
 
 
+def write(file: str, data: str | bytes) -> None:
+    """A file whole, or as it was before. What is no regular one (/dev/stdout, a link, a pipe), or lies in a folder that takes none beside
+    it, is written into."""
+    from harness.problems import BadRequest
+
+    target, whole = Path(file), data if isinstance(data, bytes) else data.encode()
+    beside = target.with_name(f".{os.getpid()}.making")
+    plain = not target.is_symlink() and (target.is_file() or not target.exists())
+    try:
+        if plain and os.access(target.parent, os.W_OK):
+            beside.write_bytes(whole)
+            if target.exists():
+                shutil.copymode(target, beside)
+            beside.replace(target)
+        else:
+            target.write_bytes(whole)
+    except OSError as error:
+        raise BadRequest(f"{file} cannot be written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def save(figure: Any, file: str) -> None:
+    """A picture, in the format of its file's name. Raises ValueError where there is none."""
+    made = io.BytesIO()
+    figure.savefig(made, format=Path(file).suffix[1:].lower() or None, dpi=150)
+    write(file, made.getvalue())
+
+
 def print_sheet(sheet: Sheet) -> None:
     """A table and what stands around it, for the terminal."""
     from rich.console import Console
@@ -108,6 +156,18 @@ def print_sheet(sheet: Sheet) -> None:
     print_rich(to_rich(sheet))
     for line in below(sheet):
         click.echo(line)
+
+
+def fits(sheet: Sheet) -> bool:
+    """Whether a terminal shows a table whole; where there is none, it is as wide as it is."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    from reports.sheet import to_rich
+
+    console = Console()
+    wide = console.options.update(width=1000)
+    return not console.is_terminal or Measurement.get(console, wide, to_rich(sheet)).maximum <= console.width
 
 
 def _plain(sheet: Sheet) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from harness.cli.options import output_option, run_option, store_option
-from harness.cli.output import Answer, format_options, give
+from harness.cli.output import Answer, format_options, give, save, write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +116,7 @@ def plot(kind: str, cell: str | None, output: str, number: int | None, location:
         raise click.UsageError(f"{len(shown):,} cells are too many for a picture: name parts of a key, such as {parts_of(shown)}")
     try:
         figure = plots.KINDS[kind].draw(shown)
-        figure.savefig(output, dpi=150)
+        save(figure, output)
     except ValueError as problem:
         raise click.UsageError(str(problem)) from None
     click.echo(output)
@@ -136,8 +136,6 @@ def report(output: str, number: int | None, against: tuple[str, ...], location: 
     stepbench report
     stepbench report -o 2026.html --against dlbench-2016
     """
-    from pathlib import Path
-
     from reports import page
     from reports.stored import imported, stored
 
@@ -146,7 +144,7 @@ def report(output: str, number: int | None, against: tuple[str, ...], location: 
     found = stored(location, number)
     theirs = [imported(found.store, name) for name in against]
     text = page.make(found.results, found.machine, found.run.host, found.run.id, found.run.started_at, theirs)
-    Path(output).write_text(text, encoding="utf-8")
+    write(output, text)
     click.echo(output)
 
 

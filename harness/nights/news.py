@@ -74,11 +74,13 @@ def _packages(before: dict[str, str], now: dict[str, str]) -> str:
 
 
 def _between(nights: Nights, at: str, number: int) -> bool:
-    """Whether something happened after the night before this one. Where the clock was set back in between, by either time."""
+    """Whether something happened, or its day had a part, after the night before this one. Where the clock was set back in between, by
+    either time."""
     earlier, now = nights.measured[number - 1].at, nights.measured[number].at
+    until = at if "T" in at else f"{at}T24"  # of a day; as texts they follow each other as times do
     if earlier <= now:
-        return earlier < at <= now
-    return at > earlier or max((one.at for one in nights.measured[:number] if one.at <= now), default="") < at <= now
+        return earlier < until and at <= now
+    return until > earlier or (max((one.at for one in nights.measured[:number] if one.at <= now), default="") < until and at <= now)
 
 
 def _flat(facts: dict[str, Any]) -> dict[str, str]:

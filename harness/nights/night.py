@@ -251,14 +251,18 @@ def remembered(store: Store, run: int | None = None, machine: str | None = None)
     nights = series.load(store, machine)
     judged = [i for i, night in enumerate(nights.measured) if night.verdict and run in (None, night.run)]
     if not judged:
+        if any(night.run == run and not night.imported for night in nights.measured):
+            raise series.NoNights(f"{store.location}: run {run} was interrupted, and never judged")
         which = f"run {run} is no night" if run else "no night has been judged"
         raise series.NoNights(f"{store.location}: {which} of {nights.machine}: `stepbench nightly` measures one")
     until = judged[-1]
+    ended = [n for n in nights.measured[until + 1 :] if not n.imported] if run is None else []
     whole = Nights(nights.machine, nights.measured[: until + 1], nights.events)
     last, verdict = whole.measured[-1], series.said(whole, until)
     assert last.verdict is not None
     assert verdict is not None
     notes = [f"accepted by {e.who}: {e.text}" for e in whole.events if e.kind == "accept" and e.detail["run"] == last.run]
+    notes += [f"run {n.run} of {n.at[:10]}, which was interrupted or is being measured, has not been judged" for n in ended]
     results = tuple(store.results(last.run))
     causes = attribution.causes(verdict.findings, verdict.looks, whole.layout_of(until), leaning(results))
     return Judged(whole, verdict, tuple(causes), results, (*last.verdict.get("notes", ()), *news.oddities(whole), *notes))

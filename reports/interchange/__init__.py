@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import host
+from harness.nights import news
 from harness.nights.series import Nights
 from harness.records import Result
 from harness.store import Run
@@ -47,6 +49,11 @@ def read(file: Path) -> list[Taken]:
         cells = [r.cell for r in taken.results]
         if twice := next((cell for cell in cells if cells.count(cell) > 1), None):
             raise BadFile(f"{file} tells of {twice.key} more than once")
+        try:
+            host.machine({**host.facts(), **taken.host})
+            news.differences(taken.host, taken.host)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BadFile(f"{file} tells of its machine in a form that cannot be read: {error!r}") from None
     return found
 
 

@@ -71,6 +71,14 @@ def moment(text: str) -> str:
     return found.astimezone(datetime.UTC).isoformat(timespec="seconds")
 
 
+def day_or_moment(text: str) -> str:
+    """The same of a time that people write; a date alone is that day. Raises ValueError or OverflowError."""
+    try:
+        return datetime.date.fromisoformat(text).isoformat()
+    except ValueError:
+        return moment(text)
+
+
 def changed(file: Path) -> str:
     """When a file was last written, for those that do not say when they were measured."""
     return datetime.datetime.fromtimestamp(file.stat().st_mtime, datetime.UTC).isoformat(timespec="seconds")

@@ -9,6 +9,7 @@ import numpy
 from harness.nights import news
 from harness.nights.lines import Line
 from harness.nights.night import Judged
+from harness.statistics import Estimate
 from reports.naming import joined, two_digits
 from reports.plots.style import INK, PALETTE, SMALL, drawing, key, legend, panels
 
@@ -44,12 +45,15 @@ def draw(judged: Judged, lines: Sequence[Line]) -> Any:
     dates = [nights.since(i)[5:] for i in range(len(nights.measured))]
     events = [i for i in range(first, len(nights.measured)) if news.changes(nights, i)]
     findings = {f.look.line: f for f in judged.verdict.findings}
+    tonight = {look.line: look.shift for look in judged.verdict.looks if look.path == "tonight" and look.line in findings}
     for (ax,), line in zip(axes, lines, strict=True):
         track = detector.track(line)
         places = numpy.arange(first, len(track.values))
         values, low, high = (
             100 * numpy.expm1(track.values[first:] + d) for d in (0, -track.half_widths[first:], track.half_widths[first:])
         )
+        if line in tonight:  # of its fresh rounds, as the sentences tell it, where other nights have their first ones
+            values[-1], low[-1], high[-1] = _per_cent(tonight[line])
         ax.axhspan(*(100 * numpy.expm1(numpy.array([-track.band, track.band]))), color=INK, alpha=0.08, linewidth=0)
         ax.axhline(0, color=INK, linewidth=0.8)
         for event in events:
@@ -61,8 +65,10 @@ def draw(judged: Judged, lines: Sequence[Line]) -> Any:
             ax.vlines(places[mask], low[mask], high[mask], color=ink, linewidth=1)
             ax.plot(places[mask], values[mask], "o", color=ink, markersize=3.5)
         if look is not None:
-            level = 100 * (look.shift.estimate - 1)
-            ax.hlines(level, max(first, look.since) - 0.4, places[-1] + 0.4, color=colour, linewidth=2)
+            across = max(first, look.since) - 0.4, places[-1] + 0.4
+            level, least, most = _per_cent(look.shift)
+            ax.hlines(level, *across, color=colour, linewidth=2)
+            ax.fill_between(across, least, most, color=colour, alpha=0.2, linewidth=0)
         ticks = sorted({int(t) for t in numpy.linspace(first, len(track.values) - 1, min(4, len(track.values) - first))})
         ax.set_xticks(ticks, [dates[t] for t in ticks])
         ax.set_xlim(first - 0.6, len(track.values) - 0.4)
@@ -81,12 +87,19 @@ def draw(judged: Judged, lines: Sequence[Line]) -> Any:
     return figure
 
 
+def _per_cent(shift: Estimate) -> tuple[float, float, float]:
+    """Longer: how much, and from where to where; without an interval no way."""
+    low, high = (shift.estimate if end is None else end for end in (shift.low, shift.high))
+    return 100 * (shift.estimate - 1), 100 * (low - 1), 100 * (high - 1)
+
+
 def _broken(text: str, most: int = 34) -> list[str]:
-    """A title in two lines at most."""
+    """A title in two lines at most, none longer than a panel is wide."""
     if len(text) <= most:
         return [text]
     head, comma, tail = text.partition(", ")
-    return [head + ",", tail[: most + 6]] if comma else [text[: most + 6]]
+    parts, room = [head + ",", tail] if comma else [text], most + 6
+    return [part if len(part) <= room else part[: room - 1] + "…" for part in parts]
 
 
 def alt(judged: Judged, lines: Sequence[Line]) -> str:

@@ -2,13 +2,15 @@
 
 import json
 import multiprocessing
+import os
+import re
 import sqlite3
 import time
 
 import pytest
 
 from frameworks import Cell
-from harness.cli import cli
+from harness.cli import cli, options
 from harness.nights import night, series
 from harness.problems import Problem
 from harness.store import Store
@@ -91,6 +93,43 @@ def test_the_last_night_is_reported_again_and_accepted(historian, told, tmp_path
         told("events", "withdraw", "99")
 
 
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_findings_are_a_table_where_it_fits_and_sentences_elsewhere(historian, told, monkeypatch, width):
+    for _ in range(4):
+        historian.night()
+    historian.night({TORCH: 1.2})
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    monkeypatch.setenv("COLUMNS", width)
+    code, text = told("nightly", "--again")
+    assert code == 1
+    assert "Regression: LSTM-32, PyTorch, 2 threads" in text
+    assert "LSTM-32, PyTorch, 2 threads takes 1." in text
+    assert ("━" in text, "seen by" in text) == (width == "200",) * 2
+    assert re.search(r"│ 1\.\d+-1\.\d+x │", text) or width != "200"
+
+
+def test_a_night_that_nobody_judged_is_not_passed_over_in_silence(historian, told):
+    """What is reported is the last one that was judged, by its date."""
+    for _ in range(4):
+        historian.night()
+    assert "interrupted" not in told("nightly", "--again")[1]
+    historian.night(judged=False)
+    code, text = told("nightly", "--again")
+    assert code == 0
+    assert "run 4 of 2026-11-05: 12 cells" in text
+    note = "run 5 of 2026-11-06, which was interrupted or is being measured, has not been judged"
+    assert note in text.splitlines()
+    assert json.loads(told("nightly", "--again", "--json")[1])["notes"] == [note]
+    assert "interrupted" not in told("nightly", "--again", "--run", "3")[1], "which was asked for"
+    with pytest.raises(Problem, match="run 5 was interrupted, and never judged"):
+        told("nightly", "--again", "--run", "5")
+    with pytest.raises(Problem, match="run 6 is no night of"):
+        told("nightly", "--again", "--run", "6")
+    historian.night()
+    assert "run 6 of 2026-11-07: 12 cells" in (text := told("nightly", "--again")[1])
+    assert "interrupted" not in text
+
+
 def test_events_are_noted_with_their_time(historian, told):
     historian.night()
     assert told("events", "add", "new fan", "--at", "2026-11-02T12:00", "--who", "me") == (0, "noted: new fan\n")
@@ -100,6 +139,25 @@ def test_events_are_noted_with_their_time(historian, told):
     assert json.loads(told("history", "list", "--format", "json")[1])[1]["new"] == ["noted by me: new fan"]
     told("events", "withdraw", str(event["number"]))
     assert json.loads(told("history", "list", "--format", "json")[1])[1]["new"] == []
+
+
+def test_an_event_of_a_day_stands_beside_every_night_that_the_day_is_part_of(historian, told):
+    """Nights are at two o'clock: the one of that day, and the next one."""
+    told("events", "add", "new fan", "--at", "2026-11-04", "--who", "me")
+    told("events", "add", "new room", "--at", "2026-11-04T00:00", "--who", "me")
+    for _ in range(5):
+        historian.night()
+    rows = json.loads(told("history", "list", "--format", "json")[1])
+    fan, room = "noted by me: new fan", "noted by me: new room"
+    assert [(row["at"][:10], row["new"]) for row in rows] == [
+        ("2026-11-02", []),
+        ("2026-11-03", []),
+        ("2026-11-04", [fan, room]),
+        ("2026-11-05", [fan]),
+        ("2026-11-06", []),
+    ]
+    assert [e["at"] for e in json.loads(told("events", "list", "--format", "json")[1])] == ["2026-11-04", "2026-11-04T00:00:00+00:00"]
+    assert re.search(r"│ 2026-11-04 +│ noted │ new fan ", told("events", "list")[1])
 
 
 def test_pruning_is_a_dry_run_first_and_leaves_every_number(historian, told):
@@ -124,6 +182,11 @@ def test_pruning_is_a_dry_run_first_and_leaves_every_number(historian, told):
     assert told("table", "--format", "json")[0] == 0
 
 
+@pytest.mark.parametrize(("age", "hours"), [("12h", 12), ("90d", 90 * 24), ("1.5w", 252), ("2y", 365.25 * 48)])
+def test_an_age_has_a_unit(age, hours):
+    assert options.age(None, None, age) == 3600 * hours
+
+
 def test_merging_takes_over_what_is_not_there(historian, told, tmp_path, monkeypatch):
     """Twice is once; nights stand where their times put them; what was accepted there is accepted here."""
     for _ in range(4):
@@ -141,6 +204,45 @@ def test_merging_takes_over_what_is_not_there(historian, told, tmp_path, monkeyp
     assert [n.logs for n in theirs.measured] == [n.logs for n in mine.measured]
     assert theirs.accepted == mine.accepted
     assert night.remembered(new).verdict == night.remembered(historian.store).verdict
+
+
+def test_a_copy_made_while_a_night_ran_is_completed_by_a_later_one(historian, told, tmp_path):
+    """Its rounds, probes and verdict come, under the number that it has here; once."""
+    for _ in range(4):
+        historian.night()
+    historian.night(judged=False)
+    half, archive = tmp_path / "half.sqlite", str(tmp_path / "archive.sqlite")
+    told("history", "backup", str(half))
+    historian._measure(5, 6, 2, {TORCH: 1.2}, "", None)
+    night.judge(historian.store, 5, {"base": 7, "notes": []}, lambda nights, lines: None)
+    source = historian.store.file
+    assert told("history", "merge", str(half), "--store", archive) == (0, f"{half}: 5 runs taken over, 0 known already\n")
+    assert told("history", "merge", str(source), "--store", archive) == (0, f"{source}: 0 runs taken over, 1 completed, 4 known already\n")
+    assert told("history", "merge", str(source), "--store", archive) == (0, f"{source}: 0 runs taken over, 5 known already\n")
+    mine, theirs = series.load(historian.store), series.load(Store(archive))
+    assert [n.logs for n in theirs.measured] == [n.logs for n in mine.measured]
+    assert [n.probes for n in theirs.measured] == [n.probes for n in mine.measured]
+    assert [n.verdict for n in theirs.measured] == [n.verdict for n in mine.measured]
+    assert len(theirs.measured[4].logs[TORCH]) == 7
+    assert Store(archive).run(5).ended_at == historian.store.run(5).ended_at is not None
+    assert told("history", "merge", str(half), "--store", archive) == (0, f"{half}: 0 runs taken over, 5 known already\n")
+    assert series.load(Store(archive)).measured[4].verdict, "what is complete stays so"
+
+
+def test_a_damaged_store_is_the_one_that_is_named(historian, told, tmp_path):
+    """And nothing of it is taken over."""
+    historian.night()
+    historian.night()
+    target = tmp_path / "target.sqlite"
+    with historian.store.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE rounds SET record = '{' WHERE id = 100")
+    with pytest.raises(Problem, match=r"^\S*/store\.sqlite holds a record that cannot be read"):
+        told("history", "merge", str(historian.store.file), "--store", str(target))
+    assert not target.exists()
+    Store(str(target), "create").add_event("a", "event", "b", "c")
+    with pytest.raises(Problem, match=r"^\S*/store\.sqlite holds a record that cannot be read"):
+        told("history", "merge", str(historian.store.file), "--store", str(target))
+    assert (Store(str(target)).runs(), len(Store(str(target)).events("a"))) == ([], 1)
 
 
 def test_a_night_that_is_older_is_merged_before_the_others(historian, told, tmp_path):
@@ -213,6 +315,25 @@ def test_a_backup_is_whole_while_somebody_writes(historian, told, tmp_path):
         told("history", "backup", str(tmp_path / "0.sqlite"))
 
 
+def test_a_backup_replaces_regular_files_alone(historian, told, tmp_path):
+    """Of a link what it leads to; a device or a pipe stays what it is."""
+    historian.night()
+    real, link, pipe = tmp_path / "real.sqlite", tmp_path / "link.sqlite", tmp_path / "pipe"
+    real.write_text("before")
+    link.symlink_to(real)
+    told("history", "backup", str(link), "--replace")
+    assert link.is_symlink()
+    assert [n.run for n in series.load(Store(str(real))).measured] == [1]
+    os.mkfifo(pipe)
+    with pytest.raises(Problem, match=r"pipe is no regular file: name another$"):
+        told("history", "backup", str(pipe), "--replace")
+    assert pipe.is_fifo()
+    link.unlink()
+    link.symlink_to(historian.store.file)
+    with pytest.raises(Problem, match="is the store itself"):
+        told("history", "backup", str(link), "--replace")
+
+
 def test_bad_input_is_one_line(stepbench, complaint, tmp_path):
     """Of every command about nights."""
     complaint(stepbench("nightly", "--again"), "no store at")
@@ -222,6 +343,9 @@ def test_bad_input_is_one_line(stepbench, complaint, tmp_path):
     complaint(stepbench("nightly", "-f", "numpy", "--newest", "mxnet"), "unknown framework with newest releases 'mxnet'")
     complaint(stepbench("nightly", "-o", "a.pdf"), ".html, .md, .json")
     complaint(stepbench("nightly", "--run", "3"), "--run goes with --again")
+    for age in ("1", "6m", "90s", "", "d", "-1d"):
+        complaint(stepbench("history", "prune", "--older-than", age), "--older-than", "write it like 90d, 12h, 8w or 2y")
+    complaint(stepbench("history", "prune", "--older-than", "9999y"), "is more than a thousand years")
     complaint(stepbench("accept", "--why", "x"), "name what to accept")
     complaint(stepbench("accept", "torch", "--why", " "), "say why")
     complaint(stepbench("events", "add", "fan", "--at", "tomorrow"), "is no date")

@@ -91,7 +91,7 @@ def test_a_full_disk_loses_no_night(historian):
     with historian.store.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
-    with pytest.raises(StoreProblem, match="is full; earlier rounds are safe"):
+    with pytest.raises(StoreProblem, match="is full: nothing of this was stored"):
         historian.night()
     historian.store.engine.dispose()
     assert [n.logs for n in series.load(historian.store).measured][:3] == before

@@ -118,6 +118,23 @@ def test_otava_has_a_row_a_night(historian, told, tmp_path):
     assert [row["verdict"] for row in history.nights(imported)] == ["imported"] * 2
 
 
+def test_a_night_is_taken_once_whatever_its_file_is_called(historian, told, tmp_path):
+    """Or however often it stands there; another measurement of the same time is another night."""
+    rows = f"time,commit,{KEY}\n2026-11-01,x,1.0\n2026-11-02,y,2.0\n2026-11-01,x,1.0\n"
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(rows)
+    (tmp_path / "c.csv").write_text(rows.replace("2.0", "2.5"))
+    assert told("import", str(tmp_path / "a.csv")) == "2 nights of 1 cell, run 1 to 2; 1 here already\n"
+    assert told("import", str(tmp_path / "b.csv")) == f"nothing new: 3 nights of {tmp_path / 'b.csv'} are here already\n"
+    assert told("import", str(tmp_path / "c.csv")) == "1 night of 1 cell, run 3; 2 here already\n"
+    imported = series.load(historian.store, f"{series.load(historian.store).machine}, imported")
+    assert [(n.at[:10], *n.logs.values()) for n in imported.measured] == [
+        ("2026-11-01", {1: 0.0}),
+        ("2026-11-02", {1: pytest.approx(math.log(2.0))}),
+        ("2026-11-02", {1: pytest.approx(math.log(2.5))}),
+    ]
+
+
 KEY = "fcn-5/numpy/default/cpu/1t/b64/float32/train"
 
 
@@ -160,11 +177,17 @@ def test_a_units_number_is_read_in_seconds(tmp_path, unit, seconds):
         ("a.json", bench('"environment": {"packages": [1]}'), "is not as pytest_benchmark writes it"),
         ("a.json", bench("", "0001-01-01T00:00:00+05:00"), "is not as pytest_benchmark writes it"),
         ("a.json", '[{"name": "a/b/c/cpu/1t/b1/float32/train", "unit": "s", "value": -1}]', "is not as github writes it"),
+        *(
+            ("a.json", bench("").replace('"machine_info": {', f'"machine_info": {{"stepbench": {facts}'), "of its machine in a form")
+            for facts in ('{"surroundings": "x"}', '{"surroundings": [["a"]]}', '{"memory_bytes": "x"}', '{"gpus": [{}]}', '{"gpus": 3}')
+        ),
     ],
 )
 def test_another_file_is_refused_in_one_line(stepbench, complaint, tmp_path, name, text, word):
+    """And nothing of it is stored."""
     (tmp_path / name).write_text(text)
     complaint(stepbench("import", name), word)
+    assert not (tmp_path / "store.sqlite").exists()
 
 
 def test_an_empty_folder_is_none_of_asvs(stepbench, complaint, tmp_path):

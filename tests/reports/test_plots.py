@@ -8,16 +8,18 @@ from xml.etree import ElementTree
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.image import imread
 
 import frameworks
 from frameworks import Cell
 from harness.cli.reporting import KINDS
+from harness.nights.lines import Line
 from harness.records import PROTOCOL, Conditions, Limits, Result, Round, Turn
 from harness.statistics import Estimate
 from harness.store import Run
 from reports import compare, plots
-from reports.plots import memory, ranking, roofline, scaling, start, steps, tuning
+from reports.plots import memory, nights, ranking, roofline, scaling, start, steps, tuning
 from reports.plots.style import INK
 from reports.sides import Source, side
 from workloads import files
@@ -546,3 +548,39 @@ def test_a_file_is_dark_on_white():
     pixels = imread(made)
     assert pixels[0, 0].tolist() == [1, 1, 1, 1]
     assert pixels[..., :3].sum(axis=2).min() < 0.5
+
+
+def test_a_finding_and_its_night_are_drawn_as_they_are_told(historian):
+    """The last night by its fresh rounds, the finding with its interval, whole within the panel; other nights by their first rounds."""
+    slow = historian.cells[0]
+    for _ in range(4):
+        historian.night()
+    judged = historian.night({slow: 1.2}, fresh={slow: 1.3})
+    line = Line("cell", slow.key)
+    (shift,) = (f.look.shift for f in judged.verdict.findings if f.look.line == line)
+    (tonight,) = (look.shift for look in judged.verdict.looks if look.line == line)
+    track = judged.nights.detector().track(line)
+    ((ax, *_),) = [nights.draw(judged, [line]).axes]
+    ends = [segment[:, 1] for lines in ax.collections if isinstance(lines, LineCollection) for segment in lines.get_segments()]
+    *before, last, found = ends
+    assert list(last) == pytest.approx([100 * (tonight.low - 1), 100 * (tonight.high - 1)])
+    assert list(found) == pytest.approx([100 * (shift.estimate - 1)] * 2)
+    assert shift.estimate == pytest.approx(1.3, abs=0.05)
+    assert [sum(one) / 2 for one in before] == pytest.approx(100 * track.values[:-1], abs=0.2)
+    least, most = ax.get_ylim()
+    assert least < 0
+    assert most > 100 * (shift.high - 1)
+
+
+@pytest.mark.parametrize(
+    ("title", "lines"),
+    [
+        ("FCN-5, all frameworks", ["FCN-5, all frameworks"]),
+        ("LSTM-32, TensorFlow tuned, 2 threads", ["LSTM-32,", "TensorFlow tuned, 2 threads"]),
+        (f"{'x' * 60}, all frameworks", [f"{'x' * 39}…", "all frameworks"]),
+        (f"{'x' * 60}, {'y' * 60}", [f"{'x' * 39}…", f"{'y' * 39}…"]),
+        ("x" * 60, [f"{'x' * 39}…"]),
+    ],
+)
+def test_a_panels_title_is_as_wide_as_the_panel(title, lines):
+    assert nights._broken(title) == lines
