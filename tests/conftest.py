@@ -172,3 +172,9 @@ def historian(tmp_path, monkeypatch):
     """Nights of a machine of its own, which the command line takes for this one."""
     monkeypatch.setattr(host, "facts", lambda: dict(FACTS))
     return Historian(tmp_path / "store.sqlite", list(NIGHT_CELLS))
+
+
+@pytest.fixture
+def historian_of(historian, tmp_path):
+    """One of other cells, another seed, or other noise."""
+    return lambda cells=NIGHT_CELLS, **options: Historian(tmp_path / "other.sqlite", list(cells), **options)

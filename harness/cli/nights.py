@@ -348,10 +348,11 @@ def simulate_nights(
     from reports import simulated
     from reports.stored import open_store
 
-    planted = [_fault(text) for text in faults] or list(simulation.SUITE)
+    planted = [_fault(text) for text in faults]
     spread = share(night_spread)
     recorded = simulation.of_nights(series.load(open_store(location))) if own else simulation.Recorded.read()
     simulator = simulation.Simulator(recorded, count, rounds, spread)
+    planted = planted or simulator.suite()
     outcomes = []
     with progress.watch() as watch:
         watch.expect(float(len(planted) * histories))

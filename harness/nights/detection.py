@@ -41,6 +41,9 @@ FEWEST_FRESH, NARROW = 8, ("cell", "framework", "software", "probe")
 machine's rounds are those of many cells.)"""
 CLEAR = 1e-2
 """Of what is as unlikely as this (its q) half as many will do."""
+ALIKE = 0.5
+"""Of a framework's change: a cell of it that differs from it by less has changed with it. (Of two cells, one that has changed alone differs
+by all of it.)"""
 FIRST_SHARE = 0.6
 """Of a night's time, for the first rounds; the rest looks again."""
 CHUNK, MOST_FRESH = 4, 20
@@ -227,8 +230,8 @@ class _Tonight:
         size, found = math.log(look.shift.estimate), 0.0
         for other in self.usual.looks(self._measured([look])[1], self.judged):
             known = other.line == look.line or other.line in self.open or other.line.kind == "probe"  # which tells of the machine's side
-            alike = other.line in own and abs(math.log(other.shift.estimate) - size) < abs(size) / 3
-            if other.p <= CANDIDATE and not (known or alike):
+            alike = other.line in own and abs(math.log(other.shift.estimate) - size) < ALIKE * abs(size)
+            if not (known or alike):
                 found -= math.log(max(other.p, 1e-300))
         return found
 

@@ -140,6 +140,7 @@ class Layout:
         of_groups = [set(group) & set(self.present) for group in self.groups]
         here = numpy.array([bool(own) for own in of_groups], bool)
         still = numpy.array([not own <= changed for own in of_groups], bool)
+        together = numpy.array([self._of_group(group, found) for group in self.groups])
         rivals = self._medians(known, steady, of_rivals)
         rivals[:, [not own for own in self._rivals]] = 0.0
         beside = rounds[:, self.frozen] - rivals
@@ -147,8 +148,8 @@ class Layout:
         for line in self.lines:
             if line.kind in ("workload", "device"):
                 mine = numpy.array([line in lines_of(self.cells[group[0]]) for group in self.groups])
-                both = [own & still if (own & still).any() else own & here for own in (mine, ~mine)]
-                parts.append((_mean(medians[:, both[0]]) - _mean(medians[:, both[1]]))[:, None])
+                own, others = (some & still if (some & still).any() else some & here for some in (mine, ~mine))
+                parts.append((_mean(medians[:, own]) - _mean((medians - together)[:, others]))[:, None])
             if line.kind == "framework":
                 own = [k for k, i in enumerate(self.frozen) if self.cells[i].framework == line.name and i in self.present]
                 own = own if len(own) > 1 else []  # of one cell it would be the cell's
@@ -166,6 +167,11 @@ class Layout:
                 known[:, own] = rounds[:, own] - found[line]
         known[:, list(set(self.frozen).difference(self.present))] = numpy.nan
         return known
+
+    def _of_group(self, group: Sequence[int], found: Mapping[Line, float]) -> float:
+        """What was found of all cells of a group together."""
+        lines = lines_of(self.cells[group[0]])
+        return next((size for line, size in found.items() if line.kind in ("workload", "device") and line in lines), 0.0)
 
     def needed(self, lines: Collection[Line]) -> list[int]:
         """Groups, by their place, without which these lines have no value: of a cell its own, of what is told from all others all."""

@@ -20,8 +20,8 @@ class Rounds(NamedTuple):
 
     A neighbour only ever makes a time longer. So of a line that is a time itself, or a cell's beside several others, the low end counts:
     the mean of three quantiles, the median the highest (Weibull's, as `process.of_turn` has them: however many rounds there are, they stand
-    for the same). Of a line that is a mean of several, or one time beside another, the middle half. (Variances as of trimmed means, from the
-    winsorized rounds: Tukey and McLaughlin 1963, Yuen 1974.)
+    for the same). Of a line that is a mean of several, or one time beside another, the middle half. (Variances as of trimmed means, from
+    the winsorized rounds: Tukey and McLaughlin 1963, Yuen 1974.)
     """
 
     n: Array

@@ -20,7 +20,7 @@ from frameworks import Cell
 from harness.calibration import Rate
 from harness.nights import attribution
 from harness.nights.detection import CHUNK, FIRST_SHARE, Detector
-from harness.nights.lines import Array, Layout, Line
+from harness.nights.lines import Array, Layout, Line, named
 from harness.nights.rounds import FEWEST_ROUNDS
 from harness.nights.series import Nights
 from harness.nights.verdict import Verdict
@@ -119,6 +119,7 @@ KINDS = {
     "software": "a framework's newest release {} slower",
     "framework": "one framework {} slower",
     "workload": "one network {} slower",
+    "device": "cells of one device and thread count {} slower",
     "neighbour": "a neighbour: rounds up to {} slower for one night, each by another amount",
 }
 """What can be planted."""
@@ -134,6 +135,7 @@ SUITE = (
     Fault("software", 0.10, ("software",)),
     Fault("framework", 0.10, ("framework",)),
     Fault("workload", 0.10, ("workload",)),
+    Fault("device", 0.10, ("device",)),
     Fault("neighbour", 0.60),
 )
 """What a machine should be able to tell."""
@@ -174,6 +176,11 @@ class Simulator:
     night_spread: float = 0.0
     """Standard deviation of each night's own change of all cells and probes together, and a third of it for each cell: synthetic, beside
     what the rounds were measured with."""
+
+    def suite(self) -> list[Fault]:
+        """All faults that can be told apart in these cells."""
+        several = len({named("device", cell) for cell in self.recorded.cells}) > 1
+        return [fault for fault in SUITE if several or fault.kind != "device"]
 
     def histories(self, fault: Fault, count: int, seed: int = 0, processes: int = 1) -> Iterator[History]:
         """So many, each from a seed of its own, so that it does not matter how many processes share them."""
@@ -265,6 +272,10 @@ class Drawn:
             own = [cell for cell in frozen if cell.workload == one.workload]
             share[[cells.index(cell) for cell in own]] = 1
             hit = {Line("workload", one.workload)} | {Line("cell", cell.key) for cell in own}
+        if kind == "device":
+            name = named("device", one)
+            share[[cells.index(cell) for cell in frozen if named("device", cell) == name]] = 1
+            hit = {Line("device", name)}
         return share, frozenset(hit)
 
     def night(self, night: int, rounds: int, part: int = 0) -> Array:

@@ -571,6 +571,99 @@ def test_a_round_that_is_missing_is_no_number_and_spoils_no_other():
     assert by_line[Line("cell", cells[1].key)] == 2
 
 
+ONE_THREAD = [cell._replace(threads=1) for cell in NIGHT_CELLS]
+OF_TORCH = [cell for cell in NIGHT_CELLS if cell.framework == "torch"]
+
+
+@pytest.mark.parametrize("times", [0.8, 1.2])
+@pytest.mark.parametrize("cells", [[TORCH], NIGHT_CELLS[:2], OF_TORCH])
+def test_of_few_cells_the_others_do_not_seem_changed_when_one_is_as_before(historian_of, cells, times):
+    """What has gone is taken off from nobody any more, be it all that there is."""
+    changed = {cells[0]: times} if len(cells) != 2 else dict.fromkeys(cells, times)
+    historian = historian_of(cells, seed=0)
+    *_, found, back = [historian.night(change) for change in (*[{}] * 6, changed, changed, {})]
+    assert {f.look.slower for f in found.verdict.findings} == {times > 1}
+    assert back.verdict.findings == ()
+    assert {f.look.line for f in back.verdict.recovered} == {f.look.line for f in found.verdict.findings}
+
+
+@pytest.mark.parametrize("seed", [1, 4, 5])
+def test_of_two_frameworks_the_one_is_named_that_alone_explains_it(historian_of, seed):
+    """Beside each other one is slower, or the other faster on a slower machine; that would be two changes."""
+    historian = historian_of([cell for cell in NIGHT_CELLS if cell.framework in ("torch", "jax")], seed=seed)
+    for _ in range(12):
+        historian.night()
+    last = historian.night(dict.fromkeys(OF_TORCH, 1.2))
+    assert [(cause.side, cause.subject, cause.main.look.slower) for cause in last.causes] == [("framework", "torch", True)]
+
+
+def test_all_cells_of_a_thread_count_are_told_from_the_others(historian_of):
+    """A whole group of cells is slower, and none of them beside its rivals."""
+    historian = historian_of([*NIGHT_CELLS, *ONE_THREAD])
+    for _ in range(6):
+        historian.night()
+    last = historian.night(dict.fromkeys(ONE_THREAD, 1.15))
+    (cause,) = last.causes
+    assert (cause.side, cause.subject, set(cause.cells)) == ("device", "cpu/1t", {cell.key for cell in ONE_THREAD})
+    assert cause.main.look.shift.estimate == pytest.approx(1.15, abs=0.05)
+    assert nightly.headline(last).startswith("Regression: all cells with 1 thread (")
+
+
+def test_a_gpu_and_its_probe_are_one_story():
+    cells = tuple(c._replace(device=device) for device in ("cpu", "cuda:0") for c in NIGHT_CELLS)
+    layout = Layout(cells, ("product", "gpu-clock cuda:0", "gpu-clock cuda:1"))
+    names = (Line("device", "cuda:0/2t"), Line("probe", "gpu-clock cuda:0"), Line("probe", "gpu-clock cuda:1"))
+    looks = [Look(line, "tonight", 1e-6, 1e-5, Estimate(1.2, 1.1, 1.3), 4, 8) for line in names]
+    gpu, other = attribution.causes([Finding(look, "new", 4) for look in looks], looks, layout, set())
+    assert (gpu.side, [f.look.line for f in gpu.findings]) == ("device", list(names[:2]))
+    assert gpu.evidence == ("beside other devices and thread counts", "GPU clock under load, cuda:0 changed with it")
+    assert (other.side, other.subject) == ("probe", "gpu-clock cuda:1")
+
+
+def test_most_cells_slower_and_the_rest_not_may_be_the_machine_or_not():
+    """Unless a probe speaks for the machine."""
+    layout = Layout(tuple(NIGHT_CELLS))
+    names = {"machine": 1.2, "framework mxnet": 0.83, "probe product": 1.19}
+    looks = [Look(Line.of(name), "tonight", 1e-6, 1e-5, Estimate(times, None, None), 4, 8) for name, times in names.items()]
+    for probes, side in ((0, "unclear"), (1, "hardware")):
+        told = looks[: 2 + probes]
+        causes = attribution.causes([Finding(look, "new", 4) for look in told], told, layout, set())
+        assert [cause.side for cause in causes] == [side, "framework"]
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_rounds_that_vary_less_than_before_are_no_change(historian_of, seed):
+    """The low end of them is higher."""
+    historian = historian_of(seed=seed, own=0.06)
+    for _ in range(8):
+        historian.night()
+    historian.own = 0.02
+    judged = [historian.night() for _ in range(10)]
+    assert [night.exit_code(one) for one in judged] == [0] * 10
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_nights_that_nobody_judged_make_no_rival_of_a_changed_cell_look_so(historian_of, seed):
+    historian = historian_of(seed=seed)
+    for _ in range(6):
+        historian.night()
+    for _ in range(3):
+        historian.night({TORCH: 1.2}, judged=False, rounds=3)
+    (finding,) = historian.night({TORCH: 1.2}).verdict.findings
+    assert (finding.look.line, finding.look.since) == (key(TORCH), 6)
+
+
+def test_with_the_machine_its_probes_are_accepted(historian):
+    for _ in range(4):
+        historian.night()
+    everything = dict.fromkeys([*NIGHT_CELLS, "product", "latency"], 1.2)
+    judged = historian.night(everything)
+    lines = {Line("machine", ""), Line("probe", "product"), Line("probe", "latency")}
+    assert {f.look.line for f in judged.verdict.findings} == lines
+    assert set(night.accept(historian.store, judged, [Line("machine", "")], "a new case", "me")) == lines
+    assert historian.night(everything).verdict.findings == ()
+
+
 # Rates, over simulated histories: few here; `stepbench simulate-nights` and the README have many
 
 
