@@ -152,7 +152,9 @@ class _Tonight:
     def _by_now(look: Look, looks: Mapping[Line, Look]) -> Look:
         """What was confirmed, with the size that it has beside all that was confirmed after it."""
         now = looks.get(look.line)
-        return replace(look, shift=now.shift, rounds=now.rounds) if now and look.path == now.path == "tonight" else look
+        if now is None or not look.path == now.path == "tonight" or look.slower != now.slower:
+            return look
+        return replace(look, shift=now.shift, rounds=now.rounds)
 
     def _telling(self, line: Line) -> bool:
         """In an erratic night only what is told apart from others in the same turns."""
@@ -193,17 +195,10 @@ class _Tonight:
             tested = (new.n >= FEWEST_ROUNDS) & [line not in self.open for line in self.lines]
             now = {look.line: look for look in self.usual.looks(tonight, tested)}
             rounds_of = {look.line: int(new.n[self.lines.index(look.line)]) for look in self.waiting}
-            able = [
-                look
-                for look in self.waiting
-                if rounds_of[look.line] >= _fewest_fresh(look.line, now[look.line].q <= CLEAR)
-                and self._confirms(look, now[look.line], (tonight.mean, beside_all))
-            ]
+            likely = [look for look in self.waiting if self._confirms(look, now[look.line], (tonight.mean, beside_all))]
+            able = [look for look in likely if rounds_of[look.line] >= _fewest_fresh(look.line, now[look.line].q <= CLEAR)]
             if not able:
                 break
-            likely = [
-                look for look in self.waiting if look in able or (now[look.line].q <= ALARMS and now[look.line].slower == look.slower)
-            ]
             first = min(likely, key=lambda look: (len(likely) > 1 and self._unexplained(now[look.line]), now[look.line].p))
             if first not in able:  # it needs more rounds, unless a cell and its framework are the same story
                 own = self.layout.columns([first.line])

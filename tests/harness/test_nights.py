@@ -673,7 +673,7 @@ def simulator():
 
 
 def histories(simulator, fault, count):
-    return simulation.outcome(list(simulator.histories(fault, count)), simulator.nights)
+    return simulation.outcome(list(simulator.histories(fault, count, processes=2)), simulator.nights)
 
 
 def test_hardly_ever_a_false_alarm(simulator):
