@@ -1,10 +1,10 @@
 """Shared fixtures: the command line as a user runs it, with a store of the test's own."""
 
 import datetime
-import io
+import json
 import math
-import multiprocessing
 import os
+import select
 import subprocess
 import sys
 import tempfile
@@ -16,7 +16,7 @@ import pytest
 
 from frameworks import Cell
 from frameworks import numpy as reference
-from harness import cli, host
+from harness import host
 from harness.nights import night as nightly
 from harness.plan import PACE, Plan
 from harness.probes import PROBES
@@ -26,28 +26,16 @@ from harness.store import Store
 from workloads.layers import MaxPool, ReLU
 from workloads.parameters import arrays
 
-IMPORTED = ["harness.cli", "harness.session", "harness.nights.night", "reports.nightly", "reports.page", "reports.plots", "reports.table"]
-"""What most commands import, which takes them longer than what they do."""
+IMPORTED = ("harness.session", "harness.nights.night", "reports.nightly", "reports.page", "reports.plots", "reports.table")
 
 
 @pytest.fixture(scope="session")
 def forking():
-    """Makes processes that have imported all that already."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-    return context
-
-
-def _command(arguments, environment, folder, files):
-    """The command line, in a process that was forked for it."""
-    for number, file in enumerate(files):
-        os.dup2(os.open(file, os.O_RDWR | os.O_APPEND), number)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8", write_through=True) for number in (1, 2))
-    sys.argv = ["stepbench", *arguments]
-    cli.main()
+    """Answers commands (`forking.py`)."""
+    command = [sys.executable, "-P", str(Path(__file__).with_name("forking.py")), *IMPORTED]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        yield server
+        server.stdin.close()
 
 
 @pytest.fixture
@@ -57,12 +45,13 @@ def stepbench(tmp_path, forking):
     def run(*arguments, timeout=300, **variables):
         environment = {**os.environ, "STEPBENCH_STORE": str(tmp_path / "store.sqlite"), **variables}
         with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
-            process = forking.Process(target=_command, args=(arguments, environment, tmp_path, (os.devnull, out.name, err.name)))
-            process.start()
-            process.join(timeout)
-            assert process.exitcode is not None, f"{arguments} took more than {timeout} seconds"
+            asked = {"arguments": arguments, "environment": environment, "folder": str(tmp_path), "files": [os.devnull, out.name, err.name]}
+            forking.stdin.write(json.dumps(asked) + "\n")
+            forking.stdin.flush()
+            assert select.select([forking.stdout], [], [], timeout)[0], f"{arguments} took more than {timeout} seconds"
+            code = int(forking.stdout.readline())
             told = [Path(file.name).read_text(encoding="utf-8") for file in (out, err)]
-        return subprocess.CompletedProcess(arguments, process.exitcode, *told)
+        return subprocess.CompletedProcess(arguments, code, *told)
 
     return run
 
