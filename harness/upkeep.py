@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sql
 
+from harness.database import StoreProblem
 from harness.nights.series import readable
 from harness.nights.verdict import Verdict, plain
 from harness.schema import events, nights, probes, published, results, rounds, runs
-from harness.store import Store, StoreProblem
+from harness.store import Store
 
 Row = dict[str, Any]
 Read = Callable[[sql.Select[Any]], list[Row]]

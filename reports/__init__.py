@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def load(run: int | None = None, store: str | None = None) -> Loaded:
-    """A run of a store, the last of the user's own by default. Raises harness.store.StoreProblem where there is none."""
+    """A run of a store, the last of the user's own by default. Raises harness.database.StoreProblem where there is none."""
     from reports.stored import stored
 
     return Loaded(stored(store, run))

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import frameworks
 import workloads
+from harness.database import Use
 from harness.problems import BadRequest
 from harness.records import Result
-from harness.store import Run, Store, Use, default_location
+from harness.store import Run, Store, default_location
 from reports import published, table
 from reports.naming import machine_name
 from workloads import files

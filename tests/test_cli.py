@@ -16,8 +16,9 @@ import reports
 import workloads
 from harness import host
 from harness.cli import cli, output
+from harness.database import DiskFull
 from harness.problems import Problem
-from harness.store import DiskFull, Store
+from harness.store import Store
 from workloads import cost
 
 RUN = ("run", "--suite", "tiny", "-f", "null", "-w", "fcn-5-tiny")

@@ -72,7 +72,7 @@ def compare(a: str, b: str, only: list[str], picture: str | None, style: str, ou
 def _source(location: str | None, typed: str, known: dict[tuple[str, int], Source]) -> Source:
     """What stands behind the @ of a side; one and the same object for the same run. Files of workloads that another's store names are
     not loaded. Raises StoreProblem."""
-    from harness.store import StoreProblem
+    from harness.database import StoreProblem
     from reports.sides import Source
     from reports.stored import imported, open_store, stored
 

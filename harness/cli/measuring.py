@@ -65,9 +65,9 @@ def run(location: str | None, resume: bool, wait: bool, as_json: bool, **asked: 
         refuse_others_than("--resume goes on with the stored plan", "resume", "wait", "as_json", "location")
     asked_plan = None if resume else _plan(**asked)  # bad input is said at once, whoever measures now
 
+    from harness.database import DiskFull
     from harness.records import PROTOCOL  # and before what takes its time to import
     from harness.session import execute
-    from harness.store import DiskFull
     from reports import table
     from reports.stored import machine_line, open_store
 

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.database import StoreProblem
 from harness.lock import machine_to_ourselves
 from harness.nights import night, series
 from harness.records import Damaged
-from harness.store import Store, StoreProblem
+from harness.store import Store
 
 SLOW = """
 from frameworks import Variant, null

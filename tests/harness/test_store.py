@@ -15,11 +15,12 @@ import sqlalchemy as sql
 
 from frameworks import Cell
 from harness import schema
+from harness.database import StoreProblem
 from harness.nights.lines import Line
 from harness.nights.verdict import Verdict
 from harness.records import PROTOCOL, Check, Conditions, Damaged, Limits, Proof, Result, Round, Turn
 from harness.schema import SCHEMA
-from harness.store import Store, StoreProblem
+from harness.store import Store
 
 CELL = Cell("fcn-5", "torch", "tuned", "cpu", 2, 64)
 QUIET = Conditions(1.0, 0.0, 0.01, 0.0, 0.0, 0.0, None, 3e9, 61.5)

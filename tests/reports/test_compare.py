@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from frameworks import Cell
 from harness.cli import cli
 from harness.cli.choosing import compare as command
+from harness.database import StoreProblem
 from harness.records import PROTOCOL, Check, Conditions, Limits, Proof, Result, Round, Turn
 from harness.statistics import of_logs, over_rounds
-from harness.store import Run, Store, StoreProblem
+from harness.store import Run, Store
 from reports import compare, published
 from reports.contests import contests
 from reports.sides import Refused, Source, match, side
