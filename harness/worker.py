@@ -8,7 +8,6 @@ By hand: `python worker.py --steps 10 '<the build message, as "stepbench show CE
 """
 
 import json
-import math
 import os
 import sys
 import time
@@ -19,7 +18,6 @@ if os.path.basename(__file__) == os.path.basename(sys.argv[0]):
 OUT_OF_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "out of memory", "resource_exhausted", "memoryerror")
 
 
-BLOCK = 2**16  # values; 256 KiB in float32
 BURDEN = 2**14  # values of one piece of extra computation; microseconds
 
 
@@ -74,7 +72,7 @@ class Worker:
         self.arrays = workloads.parameters.arrays(workload, cell.mini_batch, cache=message.get("arrays"))
         loaded = self.clock()
         if message.get("scatter"):
-            self.arrays = scattered(self.arrays, message["scatter"])
+            self.arrays = workloads.parameters.scattered(self.arrays, message["scatter"])
         own = self.arrays._replace(input=numpy.array(self.arrays.input), labels=numpy.array(self.arrays.labels))
         self.built = framework.build(workload, cell, own)
         if message.get("burden"):
@@ -165,6 +163,8 @@ class Worker:
     def norms(self, message):
         """How far each parameter and statistic has moved from its start, or how large the logits are: Euclidean norms, null for
         what is missing, misshapen or not finite; and some sums of the logits."""
+        from workloads.norms import distance, signed_sums
+
         if message["mode"] == "infer":
             logits = self.built.read("logits")
             return {"norms": dict(signed_sums(logits), logits=distance(logits, logits.shape, None)), "statistics": {}}
@@ -210,56 +210,6 @@ class Burdened:
             self.compute()
         if not n:
             self.built.step(0)
-
-
-def scattered(arrays, by):
-    """With another input, to see how much a rounding of that size matters: each value is moved by up to a share; of tokens, each
-    value that an embedding gives for them."""
-    import numpy
-
-    random = numpy.random.RandomState(0)
-
-    def moved(array):
-        return (array * (1 + by * random.uniform(-1, 1, array.shape))).astype(array.dtype)
-
-    if arrays.input.dtype.kind == "f":
-        return arrays._replace(input=moved(arrays.input))
-    tables = {name: moved(array) for name, array in arrays.parameters.items() if name.startswith("embedding")}
-    return arrays._replace(parameters=dict(arrays.parameters, **tables))
-
-
-def signed_sums(logits):
-    """Sums of all logits, with signs drawn at random: who has the order or the signs wrong has others."""
-    import numpy
-
-    values = numpy.asarray(logits, numpy.float64).reshape(-1)
-    random = numpy.random.RandomState(0)
-    return {"logits, sum {}".format(n): float(values.dot(2.0 * random.randint(0, 2, len(values)) - 1.0)) for n in (1, 2, 3)}
-
-
-def distance(found, shape, start):
-    """Norm of an array, less another if one is given, in blocks that fit into a cache, added up in double precision."""
-    import numpy
-
-    if getattr(found, "shape", None) != shape:
-        return None
-    total = 0.0
-    for part in blocks(found):
-        block = found[part] if start is None else found[part] - start[part]
-        block = block.reshape(-1, order="A")
-        total += float(numpy.dot(block, block))
-    return math.sqrt(total) if total < math.inf else None
-
-
-def blocks(array):
-    """Indices of the parts of an array that fit into a cache; of a matrix square ones, since it may lie there turned."""
-    if array.ndim == 2:
-        rows, columns = array.shape
-        side = int(BLOCK**0.5) if not array.flags.c_contiguous else columns
-        height = max(1, BLOCK // max(1, side))
-        return [(slice(i, i + height), slice(j, j + side)) for i in range(0, rows, height) for j in range(0, columns, max(1, side))]
-    each = max(1, BLOCK * len(array) // max(1, array.size)) if array.ndim else 1
-    return [slice(i, i + each) for i in range(0, len(array), each)] if array.ndim else [()]
 
 
 def usage():

@@ -83,6 +83,20 @@ def arrays(workload: Workload, mini_batch: int, cache: Optional[str] = None, see
     )
 
 
+def scattered(start: Arrays, by: float) -> Arrays:
+    """The same with another input, to see how much a rounding of that size matters: each value is moved by up to a share; of tokens, each
+    value that an embedding gives for them."""
+    random = numpy.random.RandomState(0)
+
+    def moved(array: Any) -> Any:
+        return (array * (1 + by * random.uniform(-1, 1, array.shape))).astype(array.dtype)
+
+    if start.input.dtype.kind == "f":
+        return start._replace(input=moved(start.input))
+    tables = {name: moved(array) for name, array in start.parameters.items() if name.startswith("embedding")}
+    return start._replace(parameters=dict(start.parameters, **tables))
+
+
 def _collect(named: Dict[str, Any]) -> Arrays:
     def group(prefix: str) -> Dict[str, Any]:
         return {name[len(prefix) :]: array for name, array in named.items() if name.startswith(prefix)}

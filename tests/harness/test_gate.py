@@ -14,9 +14,9 @@ from harness.launcher import launch
 from harness.oracle import OWN, Oracle
 from harness.pipe import WorkerFailed
 from harness.watch import Silent
-from harness.worker import distance, scattered, signed_sums
 from workloads import discover, flatten, trace
-from workloads.parameters import arrays
+from workloads.norms import distance, signed_sums
+from workloads.parameters import arrays, scattered
 
 RUN = ("run", "--suite", "tiny", "-w", "resnet-tiny", "-f", "null,numpy", "-t", "1", "--rounds", "1", "--json")
 
