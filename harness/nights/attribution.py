@@ -8,11 +8,11 @@ the same turns as the frozen one, so what becomes slower in it alone is software
 import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import workloads
 from frameworks import Cell, devices
-from harness.nights.lines import Layout, Line, Wide, lines_of, named
+from harness.nights.lines import WIDE, Layout, Line, lines_of, named
 from harness.nights.verdict import Finding, Look
 from harness.probes import about
 from workloads import cost
@@ -165,7 +165,7 @@ class _Stories:
         own = self._take([MACHINE, *(Line("probe", name) for name in telling), *alone])
         own = tuple(sorted(own, key=lambda f: f.look.line.kind != "machine"))
         side: Side = "memory" if telling == [MEMORY.name] else "hardware"
-        apart = [look.line.key for look in self.opposite if look.line.kind in get_args(Wide) and self._as_large(look, shift)]
+        apart = [look.line.key for look in self.opposite if look.line.kind in WIDE and self._as_large(look, shift)]
         if whole and apart and not telling:  # most cells changed, or all did and some went back: the same numbers
             side, evidence = "unclear", [*evidence, f"beside it {' and '.join(apart)} went the other way as far"]
         yield Cause(side, "", own, tuple(cell.key for cell in self.frozen), tuple(evidence), look)

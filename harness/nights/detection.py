@@ -247,8 +247,9 @@ class _Tonight:
         line, i = finding.look.line, self.lines.index(finding.look.line)
         if self.certain[i]:
             return True
-        while (answer := self._has_ended(finding)) is None and self._look_again(line):
-            pass
+        answer = self._has_ended(finding)
+        while answer is None and self._look_again(line):
+            answer = self._has_ended(finding)
         return bool(answer)
 
     def _has_ended(self, finding: Finding) -> bool | None:

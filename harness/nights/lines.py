@@ -18,8 +18,12 @@ import numpy
 from frameworks import Cell
 from harness.probes import PROBES
 
-Wide = Literal["workload", "device", "framework"]
-"""What frozen cells have in common, each told apart from others of its kind; groups that take turns have one workload and device."""
+Grouped = Literal["workload", "device"]
+"""What all cells that take turns have in common."""
+Wide = Literal[Grouped, "framework"]
+"""What frozen cells have in common, each told apart from others of its kind."""
+GROUPED: tuple[Grouped, ...] = get_args(Grouped)
+WIDE: tuple[Wide, ...] = get_args(Wide)
 Kind = Literal["machine", Wide, "cell", "software", "probe"]
 
 Array = numpy.ndarray
@@ -55,7 +59,7 @@ def named(kind: Wide, cell: Cell) -> str:
 
 def lines_of(cell: Cell) -> tuple[Line, ...]:
     """Lines that a frozen cell is in, beside the machine's: its own first."""
-    return Line("cell", cell.key), *(Line(kind, named(kind, cell)) for kind in get_args(Wide))
+    return Line("cell", cell.key), *(Line(kind, named(kind, cell)) for kind in WIDE)
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class Layout:
         """All of them, in the order of their columns in `values`."""
         own = [self.cells[i] for i in self.frozen]
         found = [Line("machine", "")] if own else []
-        for kind in get_args(Wide):
+        for kind in WIDE:
             names = Counter(named(kind, c) for c in own)
             found += [Line(kind, name) for name, count in names.items() if len(names) > 1 and (count > 1 or kind != "framework")]
         found += [Line("cell", cell.key) for cell in own]
@@ -146,7 +150,7 @@ class Layout:
         beside = rounds[:, self.frozen] - rivals
         parts = [_mean(medians[:, still if still.any() else here])[:, None]] if self.frozen else []
         for line in self.lines:
-            if line.kind in ("workload", "device"):
+            if line.kind in GROUPED:
                 mine = numpy.array([line in lines_of(self.cells[group[0]]) for group in self.groups])
                 own, others = (some & still if (some & still).any() else some & here for some in (mine, ~mine))
                 parts.append((_mean(medians[:, own]) - _mean((medians - together)[:, others]))[:, None])
@@ -171,12 +175,12 @@ class Layout:
     def _of_group(self, group: Sequence[int], found: Mapping[Line, float]) -> float:
         """What was found of all cells of a group together."""
         lines = lines_of(self.cells[group[0]])
-        return next((size for line, size in found.items() if line.kind in ("workload", "device") and line in lines), 0.0)
+        return next((size for line, size in found.items() if line.kind in GROUPED and line in lines), 0.0)
 
     def needed(self, lines: Collection[Line]) -> list[int]:
         """Groups, by their place, without which these lines have no value: of a cell its own, of what is told from all others all."""
         cells, names = {line.name for line in lines}, {line.name for line in lines if line.kind == "framework"}
-        if any(line.kind in ("machine", "workload", "device") for line in lines):
+        if any(line.kind in ("machine", *GROUPED) for line in lines):
             return list(range(len(self.groups)))
         beside = {frozen: self.cells[moving].key for moving, frozen in self.pairs}
         return [
@@ -185,7 +189,7 @@ class Layout:
             if any(self.cells[i].key in cells or beside.get(i) in cells or self.cells[i].framework in names for i in group)
         ]
 
-    def columns(self, lines: Iterable[Line], kinds: Sequence[Kind] = ("cell", *get_args(Wide))) -> set[int]:
+    def columns(self, lines: Iterable[Line], kinds: Sequence[Kind] = ("cell", *WIDE)) -> set[int]:
         """Columns of frozen cells that these lines are about, those of these kinds; none of the machine's, which is about all."""
         chosen = {line for line in lines if line.kind in kinds}
         return {i for i in self.frozen if not chosen.isdisjoint(lines_of(self.cells[i]))} if chosen else set()

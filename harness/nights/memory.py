@@ -4,6 +4,7 @@ stands."""
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import NamedTuple
 
 import numpy
@@ -78,6 +79,7 @@ class Memory:
         self.lines = self.layout.lines
         kinds = [line.kind for line in self.lines]
         self.kinds: dict[Kind, Array] = {kind: numpy.array([k == kind for k in kinds]) for kind in dict.fromkeys(kinds)}
+        self.low = numpy.array([kind in LOW for kind in kinds], bool)
         places, cells = {line: i for i, line in enumerate(self.lines)}, self.layout.cells
         pairs = [(Line("software", cells[m].key), Line("cell", cells[f].key)) for m, f in self.layout.pairs]
         self.beside = {places[software]: places[frozen] for software, frozen in pairs}
@@ -127,8 +129,7 @@ class Memory:
         """What a night's first rounds tell of every line, and its fresh ones, beside what has `changed` (see `Layout.values`). What all
         cells' lines have in common is taken off, since each is told apart from the others: where rounds vary less than usual, the low end
         of all of them is higher."""
-        low = numpy.array([line.kind in LOW for line in self.lines])
-        base, fresh = (Rounds.of(self.layout.values(some, changed, without), low, certain) for some in (rounds, again))
+        base, fresh = (Rounds.of(self.layout.values(some, changed, without), self.low, certain) for some in (rounds, again))
         still = {self.layout.cells[i].key for i in set(self.layout.present) - self.layout.columns(changed)}
         steady = numpy.array([line.kind == "cell" and line.name in still for line in self.lines], bool) & (base.n >= FEWEST_ROUNDS)
         if steady.sum() < FEWEST_CELLS:
@@ -147,7 +148,7 @@ class Memory:
             verdict = Verdict(len(self.nights), tuple(replace(finding, state="open") for finding in self.open.values()))
         self.open = {finding.look.line: finding for finding in verdict.findings if finding.look.line in self.lines}
         for finding in (one for one in self.open.values() if one.state == "new"):
-            self.nights = self._with_change(finding.look)
+            self.nights = self._with_change(self.nights, finding.look)
         asked = {look.line for look in verdict.unanswered}
         echoes = _echoes(verdict.unanswered)
         outside = numpy.array([line in self.open or line in echoes or verdict.erratic is not None for line in self.lines], bool)
@@ -160,14 +161,14 @@ class Memory:
         self.known = None
         self.spreads.append(spread if verdict.erratic is None else (0.0, 0.0))  # an erratic night tells nothing of what is usual
 
-    def _with_change(self, look: Look) -> list[Night]:
-        """All nights, now that a line is known to have changed in some: no night of its baseline, and nobody is held against it."""
-        nights, own = self.nights[: look.since], numpy.array([line == look.line for line in self.lines])
-        for night in self.nights[look.since :]:
+    def _with_change(self, nights: Sequence[Night], look: Look) -> list[Night]:
+        """The same, now that a line is known to have changed in some: no night of its baseline, and nobody is held against it."""
+        found, own = list(nights[: look.since]), numpy.array([line == look.line for line in self.lines])
+        for night in nights[look.since :]:
             changed = night.changed | sizes([look])
             base, fresh = self.summed(night.rounds, night.again, changed, night.certain)
-            nights.append(replace(night, changed=changed, base=base, fresh=fresh, outside=night.outside | own))
-        return nights
+            found.append(replace(night, changed=changed, base=base, fresh=fresh, outside=night.outside | own))
+        return found
 
     def level(self, line: Line, until: int) -> float:
         """The mean of a line's baseline before a night."""
@@ -178,22 +179,19 @@ class Memory:
     def past(self, beside: Sequence[Look] = ()) -> Past:
         """All nights so far; `beside` changes that are no finding yet."""
         if before := [look for look in beside if look.since < len(self.nights)]:
-            known = replace(self, nights=self.nights)
-            for look in before:
-                known.nights = known._with_change(look)
-            return known._as_arrays()
+            return self._as_arrays(reduce(self._with_change, before, self.nights))
         if self.known is None:
-            self.known = self._as_arrays()
+            self.known = self._as_arrays(self.nights)
         return self.known
 
-    def _as_arrays(self) -> Past:
-        counted = [night.counted for night in self.nights]
+    def _as_arrays(self, nights: Sequence[Night]) -> Past:
+        counted = [night.counted for night in nights]
         shape = len(counted), len(self.lines)
         n, mean, squares, freedom = (numpy.array([c[i] for c in counted]).reshape(shape) for i in range(len(Rounds._fields)))
         starts = numpy.array([self.starts.get(line, 0) for line in self.lines])
-        inside = ~numpy.array([night.outside for night in self.nights], bool).reshape(shape)
+        inside = ~numpy.array([night.outside for night in nights], bool).reshape(shape)
         told = inside & (n >= FEWEST_ROUNDS) & (numpy.arange(len(counted))[:, None] >= starts)
-        waiting = numpy.array([night.waiting for night in self.nights], bool).reshape(shape)
+        waiting = numpy.array([night.waiting for night in nights], bool).reshape(shape)
         return Past(n, mean, squares, freedom, told & ~waiting, told)
 
     def can_judge(self, base: Rounds) -> Array:

@@ -19,7 +19,7 @@ from frameworks import Cell
 from harness import host
 from harness.environments import NEWEST
 from harness.nights.detection import Detector
-from harness.nights.lines import Array, Layout, Line, lines_of
+from harness.nights.lines import GROUPED, Array, Layout, Line, lines_of
 from harness.nights.looks import FEWEST_NIGHTS
 from harness.nights.verdict import Verdict, plain
 from harness.probes import PROBES
@@ -96,7 +96,7 @@ class Nights:
     def layout_of(self, number: int) -> Layout:
         """The same, in which cells are held against those of one night that have nights before it."""
         last = said_before(self, number)
-        wide = [f.look.since for f in last.findings if f.look.line.kind in ("machine", "workload", "device")] if last else []
+        wide = [f.look.since for f in last.findings if f.look.line.kind in ("machine", *GROUPED)] if last else []
         usual = self.measured[: min([number, *wide])]  # what came when all had changed does not know how it was before
         before = Counter(cell for night in usual for cell, rounds in night.logs.items() if rounds)
         here = [cell for cell, rounds in self.measured[number].logs.items() if rounds and not cell.environment]
@@ -219,7 +219,7 @@ class Nights:
             *(Line("cell", cell.key) for cell in changed),
             *(Line("software", cell.key) for cell in newest),
             *(Line("framework", name) for name in {cell.framework for cell in changed}),
-            *{line for cell in most for line in lines_of(cell) if line.kind in ("workload", "device")},
+            *{line for cell in most for line in lines_of(cell) if line.kind in GROUPED},
             *([Line("machine", "")] if most else []),
         ]
 
