@@ -345,14 +345,17 @@ def simulate_nights(
     """
     from harness import host
     from harness.nights import series, simulation
+    from harness.problems import BadRequest
     from reports import simulated
     from reports.stored import open_store
 
-    planted = [_fault(text) for text in faults]
+    asked = [_fault(text) for text in faults]
     spread = share(night_spread)
     recorded = simulation.of_nights(series.load(open_store(location))) if own else simulation.Recorded.read()
     simulator = simulation.Simulator(recorded, count, rounds, spread)
-    planted = planted or simulator.suite()
+    planted = asked or [fault for fault in simulation.SUITE if simulator.able(fault)]
+    if not all(map(simulator.able, planted)):
+        raise BadRequest("a fault of one device needs cells of several devices or thread counts: all of these run alike")
     outcomes = []
     with progress.watch() as watch:
         watch.expect(float(len(planted) * histories))

@@ -177,10 +177,9 @@ class Simulator:
     """Standard deviation of each night's own change of all cells and probes together, and a third of it for each cell: synthetic, beside
     what the rounds were measured with."""
 
-    def suite(self) -> list[Fault]:
-        """All faults that can be told apart in these cells."""
-        several = len({named("device", cell) for cell in self.recorded.cells}) > 1
-        return [fault for fault in SUITE if several or fault.kind != "device"]
+    def able(self, fault: Fault) -> bool:
+        """Whether it can be told apart in these cells."""
+        return fault.kind != "device" or len({named("device", cell) for cell in self.recorded.cells}) > 1
 
     def histories(self, fault: Fault, count: int, seed: int = 0, processes: int = 1) -> Iterator[History]:
         """So many, each from a seed of its own, so that it does not matter how many processes share them."""

@@ -664,6 +664,11 @@ def test_with_the_machine_its_probes_are_accepted(historian):
     assert historian.night(everything).verdict.findings == ()
 
 
+def test_a_fault_of_one_device_needs_several():
+    fault, recorded = Fault("device", 0.10, ("device",)), Recorded.read()
+    assert (Simulator(recorded).able(fault), Simulator(recorded.some(4)).able(fault)) == (True, False)
+
+
 # Rates, over simulated histories: few here; `stepbench simulate-nights` and the README have many
 
 
