@@ -87,10 +87,10 @@ def take(store: Store, file: Path, found: list[Taken]) -> list[int]:
     from harness.plan import Plan
     from harness.records import PROTOCOL
 
-    numbers = []
+    numbers, here = [], host.facts()
     known = _imported(store, {taken.at for taken in found})
     for taken in found:
-        facts = taken.host if taken.host.get("physical_cores") else {**host.facts(), **taken.host}
+        facts = taken.host if taken.host.get("physical_cores") else {**here, **taken.host}
         measured = _measured(facts, taken.at, {r.cell: [one.seconds_per_step for one in r.rounds] for r in taken.results})
         if measured in known:
             continue

@@ -44,13 +44,13 @@ FORMATS: dict[str, Format] = {
 
 def read(file: Path) -> list[Taken]:
     """Nights or runs that a file of one of these formats tells, or a folder of asv's. Raises BadFile in one line for anything else."""
-    found = _read(file)
+    found, here = _read(file), host.facts()
     for taken in found:
         cells = [r.cell for r in taken.results]
         if twice := next((cell for cell in cells if cells.count(cell) > 1), None):
             raise BadFile(f"{file} tells of {twice.key} more than once")
         try:
-            host.machine({**host.facts(), **taken.host})
+            host.machine({**here, **taken.host})
             news.differences(taken.host, taken.host)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BadFile(f"{file} tells of its machine in a form that cannot be read: {error!r}") from None
