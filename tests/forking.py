@@ -8,13 +8,15 @@ import importlib
 import io
 import json
 import os
+import signal
 import sys
 
 from harness import cli
 
 
-def command(arguments, environment, folder, files):
-    """As if it had been started by a shell, with these files as stdin, stdout and stderr."""
+def command(arguments, environment, folder, files, seconds):
+    """As if it had been started by a shell, with these files as stdin, stdout and stderr; after so many seconds SIGALRM ends it."""
+    signal.alarm(seconds)
     for number, file in enumerate(files):
         os.dup2(os.open(file, os.O_RDWR | os.O_APPEND), number)
     os.chdir(folder)
