@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sql
 
 from harness.database import StoreProblem
-from harness.nights.series import readable
+from harness.nights.series import moments, readable
 from harness.nights.verdict import Verdict, plain
 from harness.schema import events, nights, probes, published, results, rounds, runs
 from harness.store import Store
@@ -80,8 +80,9 @@ def merge(store: Store, other: Store) -> Merged:
         places = {run: row["id"] for run, row in here.items()}
         new = [row for row in theirs if row["id"] not in here]
         ended = [row for row in theirs if row["id"] in here and row["ended_at"] and not here[row["id"]]["ended_at"]]
+        at = moments(other)
         for row in new:
-            places[row["id"]] = _begun(target, row)
+            places[row["id"]] = _begun(target, row, at[row["id"]])
         for row in ended:
             _emptied(target, places[row["id"]], row["ended_at"])
         for row in (*new, *ended):
@@ -115,10 +116,11 @@ def _without_id(row: Any) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name != "id"}
 
 
-def _begun(target: sql.Connection, run: Row) -> int:
-    """A run's new number in another store; it is marked as merged, since its number does not tell any more when it was measured."""
+def _begun(target: sql.Connection, run: Row, at: str) -> int:
+    """A run's new number in another store; it is marked as merged, since its number does not tell any more when it was measured, but this
+    time does."""
     plan = {name: value for name, value in run["plan"].items() if name != "again_of"}
-    row = {**_without_id(run), "plan": {**plan, "merged": True}}
+    row = {**_without_id(run), "plan": {**plan, "merged": at}}
     number: int = target.execute(runs.insert().returning(runs.c.id), [row]).scalar_one()
     return number
 

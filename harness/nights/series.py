@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy
@@ -292,9 +293,26 @@ def _in_order(found: Sequence[Run]) -> list[Run]:
     """As they were measured: by number, whatever the clock said; those that were merged from another store where their times put them
     among all that were here then, since what was measured here later is later."""
     own = [run for run in found if not run.plan.get("merged")]
-    for run in sorted((run for run in found if run.plan.get("merged")), key=lambda run: run.started_at):
-        own.insert(next((i for i, other in enumerate(own) if other.started_at > run.started_at or _came_later(other, run)), len(own)), run)
+    for run in sorted((run for run in found if run.plan.get("merged")), key=_place):
+        own.insert(next((i for i, other in enumerate(own) if _place(other) > _place(run) or _came_later(other, run)), len(own)), run)
     return own
+
+
+def _place(run: Run) -> str:
+    """The time that says where among others a run belongs: when it began or, once merged, what `moments` said of it there."""
+    merged = run.plan.get("merged")
+    return merged if isinstance(merged, str) else run.started_at
+
+
+def moments(store: Store) -> dict[int, str]:
+    """By run, a time that keeps each machine's runs in their order in another store, too: that of the latest one until then, so that a
+    clock that was set back puts none before those that were measured before it."""
+    found: dict[int, str] = {}
+    every = store.runs()
+    for machine in {_machine(run) for run in every}:
+        own = _in_order([run for run in every if _machine(run) == machine])
+        found.update(zip((run.id for run in own), accumulate(map(_place, own), max), strict=True))
+    return found
 
 
 def _came_later(other: Run, merged: Run) -> bool:

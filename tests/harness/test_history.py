@@ -257,6 +257,23 @@ def test_a_night_that_is_older_is_merged_before_the_others(historian, told, tmp_
     assert [n.run for n in series.load(historian.store).measured] == [3, 1, 2]
 
 
+def test_nights_of_a_clock_that_was_set_back_are_merged_in_their_order(historian, told, tmp_path, monkeypatch):
+    """Also by way of a second store, and beside nights that were there before the first of them."""
+    for hours in (24, 24, -72, 24):
+        historian.night(hours=hours)
+    for name, before in (("a", "store"), ("b", "a")):
+        monkeypatch.setenv("STEPBENCH_STORE", str(tmp_path / f"{name}.sqlite"))
+        told("history", "merge", str(tmp_path / f"{before}.sqlite"))
+        mine, theirs = (series.load(Store(str(tmp_path / f"{one}.sqlite"))).measured for one in (before, name))
+        assert [n.at for n in theirs] == [n.at for n in mine]
+        assert [n.logs for n in theirs] == [n.logs for n in mine]
+    early = type(historian)(tmp_path / "early.sqlite", historian.cells)
+    early.night(hours=1)
+    monkeypatch.setenv("STEPBENCH_STORE", str(early.store.file))
+    told("history", "merge", str(tmp_path / "b.sqlite"))
+    assert [n.run for n in series.load(early.store).measured] == [1, 2, 3, 4, 5]
+
+
 def write_on(file, ended):
     connection = sqlite3.connect(file, timeout=30)
     while not ended.is_set():
