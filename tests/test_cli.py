@@ -384,6 +384,14 @@ def test_a_reader_that_has_gone_changes_no_exit_code(stepbench, tmp_path, argume
     assert (found, len(heard.splitlines())) == (code, bool(code))
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a disk that is always full")
+def test_a_full_disk_behind_a_pipe_is_said_once(stepbench, tmp_path):
+    command = [sys.executable, "-c", "from harness.cli import main; main()", "list"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "stepbench: what is printed cannot be written: No space left on device\n")
+
+
 def test_a_night_is_reported_in_files_and_by_its_code_whoever_listens(historian, tmp_path, monkeypatch):
     """Though nobody reads what it prints."""
     monkeypatch.undo()  # this is the machine

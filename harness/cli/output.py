@@ -33,13 +33,20 @@ FORMATS = {"terminal": "", "markdown": ".md", "csv": ".csv", "latex": ".tex", "j
 
 
 class _Patient(io.FileIO):
-    """Whose reader may go, as `head` does."""
+    """Whose reader may go, as `head` does; where a disk is full that is said once, and not again as Python ends."""
+
+    failed = False
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
             return memoryview(data).nbytes
+        except OSError as error:
+            if self.failed:
+                return memoryview(data).nbytes
+            self.failed = True
+            raise OSError(error.errno, error.strerror, "what is printed cannot be written") from None
 
 
 def patient(stream: TextIO) -> TextIO:
