@@ -26,9 +26,12 @@ def write(nights: Nights) -> dict[str, str]:
 def read(file: Path, text: str) -> list[Taken]:
     """One number a night and cell, as of one process."""
     try:
-        rows = list(csv.DictReader(io.StringIO(text), strict=True))
+        reader = csv.DictReader(io.StringIO(text), strict=True)
+        rows, heads = list(reader), list(reader.fieldnames or ())
     except csv.Error as error:
         raise BadFile(f"{file} is no CSV: {error}") from None
+    if twice := next((head for head in heads if heads.count(head) > 1), None):
+        raise BadFile(f"{file} has two columns of the name {twice!r}")
     names = [(name, cell) for name in (rows[0] if rows else {}) if (cell := cell_of(str(name))) is not None]
     if not names or "time" not in rows[0]:
         raise BadFile(f"{file} has no column `time`, or none that is named like a cell of stepbench")

@@ -14,6 +14,7 @@ from harness.nights import series
 from harness.store import Store
 from reports import history
 from reports.interchange import FORMATS, read
+from reports.interchange.common import BadFile
 
 
 @pytest.fixture
@@ -116,6 +117,13 @@ def test_otava_has_a_row_a_night(historian, told, tmp_path):
     imported = series.load(historian.store, f"{series.load(historian.store).machine}, imported")
     assert [n.run for n in imported.measured] == [3, 4], "a night of one number is one"
     assert [row["verdict"] for row in history.nights(imported)] == ["imported"] * 2
+
+
+def test_a_cell_in_two_columns_of_otavas_is_refused(tmp_path):
+    file, key = tmp_path / "twice.csv", "fcn-5/torch/default/cpu/2t/b64/float32/train"
+    file.write_text(f"time,commit,{key},{key}\n2026-11-01,a,0.5,0.9\n")
+    with pytest.raises(BadFile, match="has two columns of the name"):
+        read(file)
 
 
 def test_a_night_is_taken_once_whatever_its_file_is_called(historian, told, tmp_path):
