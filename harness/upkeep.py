@@ -88,12 +88,16 @@ def merge(store: Store, other: Store) -> Merged:
         for row in (*new, *ended):
             _filled(read, target, row["id"], places[row["id"]])
             _judged(read, target, row["id"], places)  # what is said of a night names others
-        known = {_same_event(row) for row in target.execute(sql.select(events)).mappings()}
+        known = {_same_event(row): row for row in target.execute(sql.select(events)).mappings()}
+        last = target.scalar(sql.select(sql.func.max(nights.c.run))) or 0
         for row in read(sql.select(events)):
             with other.guarded():
                 detail = _moved(row["detail"], places)
-            if _same_event(row) not in known and detail is not None:
-                target.execute(events.insert(), [{**_without_id(row), "detail": detail}])
+            if (here_too := known.get(_same_event(row))) is None:
+                if detail is not None:
+                    target.execute(events.insert(), [{**_without_id(row), "detail": detail}])
+            elif row["kind"] == "withdrawn" and here_too["detail"].get("run", last) >= last:  # else a later night was judged by it
+                target.execute(events.update().where(events.c.id == here_too["id"]).values(kind="withdrawn"))
         names = set(target.scalars(sql.select(published.c.name)))
         for row in read(sql.select(published)):
             if row["name"] not in names:

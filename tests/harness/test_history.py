@@ -130,6 +130,26 @@ def test_a_night_that_nobody_judged_is_not_passed_over_in_silence(historian, tol
     assert "interrupted" not in text
 
 
+def test_what_was_withdrawn_is_withdrawn_where_it_is_merged(historian, told, tmp_path):
+    """Unless a later night was judged by the baseline that it moved."""
+    for _ in range(4):
+        historian.night()
+    judged = historian.night({TORCH: 1.2})
+    night.accept(historian.store, judged, [series.Line("cell", TORCH.key)], "known", "me")
+    told("events", "add", "new fan")
+    source, early, late = str(historian.store.file), str(tmp_path / "early.sqlite"), str(tmp_path / "late.sqlite")
+    for copy in (early, late):
+        told("history", "merge", source, "--store", copy)
+    later = Store(late, "write")
+    later.begin({"night": True}, {}, 1, [])
+    later.save_night(6, {})
+    for event in historian.store.events(judged.nights.machine):
+        historian.store.withdraw_event(event.id)
+    for copy, kinds in ((early, ["withdrawn", "withdrawn"]), (late, ["accept", "withdrawn"])):
+        told("history", "merge", source, "--store", copy)
+        assert sorted(event.kind for event in Store(copy).events(judged.nights.machine)) == kinds
+
+
 def test_events_are_noted_with_their_time(historian, told):
     historian.night()
     assert told("events", "add", "new fan", "--at", "2026-11-02T12:00", "--who", "me") == (0, "noted: new fan\n")
