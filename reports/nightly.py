@@ -106,7 +106,11 @@ def subject(cause: Cause, judged: Judged) -> str:
         return "the machine" if cause.side == "hardware" else "the machine's memory"
     if cause.side in ("framework", "workload"):
         whole, main = line_name(Line(cause.side, cause.subject), judged.nights.cells), cause.main.look.line
-        return whole if main.kind == cause.side else f"{whole}, most clearly {line_name(main, judged.nights.cells)}"
+        if main.kind == cause.side:
+            return whole
+        name, confirmed = line_name(main, judged.nights.cells), {f.look.line.name for f in cause.findings}
+        title = framework_title(cause.subject) if cause.side == "framework" else workload_title(cause.subject)
+        return f"{whole}, most clearly {name}" if confirmed.issuperset(cause.cells) else f"{name}, and perhaps all of {title}"
     if cause.side == "software":
         return f"{framework_title(cause.subject)}'s newest release"
     return line_name(cause.main.look.line, judged.nights.cells)
@@ -203,11 +207,12 @@ def remarks(judged: Judged) -> list[str]:
     found += [f"{line_name(Line('cell', r.cell.key), cells)}: {r.status}{f' ({r.reason})' if r.reason else ''}." for r in failed]
     if new := news.changes(judged.nights, len(judged.nights.measured) - 1):
         found.append(f"New since the night before: {'; '.join(new)}.")
-    rounds = max((len(own) for own in last.logs.values()), default=0)
+    first, more = (max((sum((n > last.base) == again for n in own) for own in last.logs.values()), default=0) for again in (False, True))
+    rounds = f"{first} rounds" + (f", up to {more} more of a cell to look again" if more else "")
     same = f"; the newest releases of {joined(sorted(last.same))} are the frozen ones" if last.same else ""
     found.append(
         f"Night {len(judged.nights.measured)} of {judged.nights.machine}, run {last.run} of {last.at[:10]}: {len(judged.results)} cells,"
-        f" {rounds} rounds at most ({verdict.fresh_rounds} of them to look again), {last.thrown_out} of {last.rounds} thrown out,"
+        f" {rounds}, {last.thrown_out} of {last.rounds} thrown out,"
         f" {verdict.judged} lines judged{same}."
     )
     return found
