@@ -1,5 +1,6 @@
 """The machine: its stable facts, and which processors a cell gets."""
 
+import math
 import os
 import platform
 import sys
@@ -172,10 +173,13 @@ def _memory_modules(table: Path) -> str | None:
 
 
 def machine(facts_: dict[str, Any]) -> str:
-    """What tells one machine from another: facts that only a screwdriver changes."""
+    """What tells one machine from another: facts that only a screwdriver changes. Memory as its modules hold it: the kernel and
+    a graphics unit keep some of it, now more, now less."""
     gpus = Counter(found["name"] for found in facts_.get("gpus", ()))
     cards = "".join(f", {count} x {name}" for name, count in gpus.items())
-    return f"{facts_['processor']}, {facts_['physical_cores']} cores, {facts_['memory_bytes'] / 2**30:.0f} GiB{cards}"
+    memory = facts_["memory_bytes"] / 2**30
+    step = 2.0 ** (math.floor(math.log2(memory)) - 2)  # 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24 ...
+    return f"{facts_['processor']}, {facts_['physical_cores']} cores, {math.ceil(memory / step) * step:g} GiB{cards}"
 
 
 def available_memory() -> int:

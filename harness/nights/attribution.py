@@ -14,7 +14,7 @@ import workloads
 from frameworks import Cell, devices
 from harness.nights.lines import WIDE, Layout, Line, lines_of, named
 from harness.nights.verdict import Finding, Look
-from harness.probes import about
+from harness.probes import PROBES, about
 from workloads import cost
 
 Side = Literal["hardware", "memory", "device", "unclear", "software", "framework", "workload", "cell", "probe"]
@@ -27,7 +27,7 @@ SIDES: dict[Side, str] = {
     "framework": "one framework's frozen environment, or what it alone uses of the machine",
     "workload": "one network only",
     "cell": "one cell only: unclear",
-    "probe": "a probe alone: no cell goes with it",
+    "probe": "a probe alone",
 }
 HELD = 0.5
 """What changed with something else changed by at least so much of it, the same way: it is nearer to that than to no change."""
@@ -79,6 +79,8 @@ class _Stories:
         self.opposite = [f.look for f in findings if f.look.slower != slower]
         self.any_cell = any(line.kind == "cell" for line in self.left)
         self.looks = {look.line: look for look in looks if look.slower == slower}
+        self.unknown = not any(look.line.kind in ("machine", "cell") for look in looks)
+        """Nobody can say of any cell whether it changed."""
         self.layout, self.leaning = layout, leaning
         self.frozen = [layout.cells[i] for i in layout.present]
 
@@ -99,7 +101,7 @@ class _Stories:
             own = sorted(self._take([line, *echoes]), key=lambda f: f.look.line != line)
             found.append(Cause("cell", line.name, tuple(own), (line.name,), (evidence,), look))
         for line in [line for line in self.left if line.kind == "probe"]:
-            evidence = "no confirmed change of cells goes with it" if self.any_cell else "of no cell a change was confirmed"
+            evidence = self._without_cells(self._size(line))
             found.append(Cause("probe", line.name, self._take([line]), (), (evidence,), about(line.name).look_at))
         return found
 
@@ -146,7 +148,9 @@ class _Stories:
     def _of_machine(self) -> Iterator[Cause]:
         """All frozen cells, or probes with which they all went."""
         probes = [Line("probe", name) for name in self.layout.probes]
-        seen = [line for line in probes if line in self.left and self._with(MACHINE, self._size(line))]
+        found = [line for line in probes if line in self.left]
+        enough = len(found) > 1 and (self.unknown or {line.name for line in found}.issuperset(PROBES))
+        seen = found if enough else [line for line in found if self._with(MACHINE, self._size(line))]
         alone = [line for line in self.left if line.kind == "cell" and self.layout.alone]
         if MACHINE not in self.left and not seen and not alone:
             return
@@ -157,7 +161,7 @@ class _Stories:
         evidence += [f"{about(line.name).title} did not, as far as can be seen" for line in probes if line.name not in telling]
         if alone and not telling and len(alone) < 2:
             return  # whose it is, nobody can say
-        evidence += [] if whole or alone else ["all frozen cells together looked so, too, and that is not confirmed"]
+        evidence += [] if whole or alone else [self._without_cells(shift)]
         if not telling:
             look = "the operating system and what all frameworks share (kernel, C library, memory settings): no probe shows it"
         else:
@@ -169,6 +173,14 @@ class _Stories:
         if whole and apart and not telling:  # most cells changed, or all did and some went back: the same numbers
             side, evidence = "unclear", [*evidence, f"beside it {' and '.join(apart)} went the other way as far"]
         yield Cause(side, "", own, tuple(cell.key for cell in self.frozen), tuple(evidence), look)
+
+    def _without_cells(self, shift: float) -> str:
+        """What is to be said of cells beside probes that changed by so much."""
+        if self.unknown:
+            return "no cell could be judged"
+        if self._with(MACHINE, shift):
+            return "all frozen cells together looked so, too, and that is not confirmed"
+        return "no confirmed change of cells goes with it" if self.any_cell else "of no cell a change was confirmed"
 
     def _of_memory(self) -> Iterator[Cause]:
         """Memory's bandwidth changed, and with it what leans on it, but no arithmetic."""

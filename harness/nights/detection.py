@@ -131,15 +131,17 @@ class _Tonight:
         gone = {finding.look.line for finding in (*recovered, *replaced)}
         stand = [finding for line, finding in self.memory.open.items() if line not in gone]
         looks = {look.line: look for look in self.usual.looks(latest, self.judged)}
+        by_now = [self._by_now(look, looks) for look in self.confirmed]
+        echoes = [look for look in by_now if abs(math.log(look.shift.estimate)) < math.log1p(MARGIN)]
         return Verdict(
             night=night,
             findings=(
                 *(replace(finding, state="open") for finding in stand),
-                *(Finding(self._by_now(look, looks), "new", night) for look in self.confirmed),
+                *(Finding(look, "new", night) for look in by_now if look not in echoes),
             ),
             recovered=tuple(recovered),
             replaced=tuple(replaced),
-            refuted=tuple(look.line for look in self.refuted),
+            refuted=tuple(look.line for look in (*self.refuted, *echoes)),
             undecided=tuple(self.waiting),
             erratic=self.erratic,
             judged=int(self.judged.sum()),

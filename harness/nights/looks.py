@@ -17,8 +17,8 @@ from harness.statistics import CONFIDENCE, Contrast, Estimate
 SHARES: dict[Path, float] = {"tonight": 0.45, "nights": 0.45, "drift": 0.1}
 """Of the false alarms that are allowed, for each look."""
 
-FEWEST_NIGHTS = 2
-"""In a baseline: how much nights differ is told by no single one."""
+FEWEST_NIGHTS, FEWEST_MOVED = 2, 1
+"""In a baseline: how much nights differ is told by no single one; of one that was moved, the nights before have told it."""
 WINDOWS = (2, 3, 5, 9)
 """So many last nights are held against those before."""
 WEEK = 7
@@ -37,7 +37,8 @@ class _Looked(NamedTuple):
 
 
 _Tried = tuple[Path, int, int | Array, int]
-"""One look: the first of the recent nights, the first night of the change (the baseline lies before it), and how many it needs there."""
+"""One look: the first of the recent nights, the first night of the change (the baseline lies before it), and how many it needs there, if
+that is more than a line needs in any case."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,15 @@ class Usual:
             return look
         at, here = self.lines.index(look.line), len(self.past.use)
         firsts = [first for first in range(FEWEST_NIGHTS, here) if self.past.recent[first, at]]
-        tried = self._looked(tonight, [("nights", first, first, FEWEST_NIGHTS) for first in firsts], [at])
+        tried = self._looked(tonight, [("nights", first, first, 1) for first in firsts], [at])
         same = [one for one in tried if one.p[0] < 1 and (one.shift[0] > 0) == look.slower]
         best = max(same, key=lambda one: abs(one.shift[0]) / one.error[0], default=None)
         return look if best is None else replace(look, shift=_shown(best, 0, int(tonight.n[at])), since=int(best.since[0]))
 
     def _all(self, tonight: Rounds) -> list[_Looked]:
         here, counted = len(self.past.use), numpy.cumsum(self.past.use, axis=0)
-        tried: list[_Tried] = [("tonight", here, here, FEWEST_NIGHTS)]
-        tried += [("nights", first, first, FEWEST_NIGHTS) for first in (here - (width - 1) for width in WINDOWS) if first >= FEWEST_NIGHTS]
+        tried: list[_Tried] = [("tonight", here, here, 1)]
+        tried += [("nights", first, first, 1) for first in (here - (width - 1) for width in WINDOWS) if first >= FEWEST_NIGHTS]
         if here >= 2 * WEEK:
             anchor = (counted < WEEK).sum(axis=0) + 1
             apart = counted[here - WEEK] >= WEEK  # else the last week would be held against itself
@@ -99,7 +100,7 @@ class Usual:
                 error = numpy.sqrt(of_rounds + of_nights)
                 freedom = (of_rounds + of_nights) ** 2 / (of_rounds**2 / noise.freedom + of_nights**2 / noise.apart_freedom)
                 p = 2 * stdtr(freedom, -abs(shift) / error)
-            told = able & (nights >= fewest) & ((last_nights > 1) | (path == "tonight"))
+            told = able & (nights >= numpy.maximum(fewest, past.fewest)) & ((last_nights > 1) | (path == "tonight"))
             found.append(_Looked(path, numpy.where(told, p, 1.0), shift, error, freedom, numpy.broadcast_to(since, judged.shape)))
         return found
 

@@ -11,7 +11,7 @@ import numpy
 
 from frameworks import Cell
 from harness.nights.lines import Array, Kind, Layout, Line, lines_of
-from harness.nights.looks import FEWEST_NIGHTS
+from harness.nights.looks import FEWEST_MOVED, FEWEST_NIGHTS
 from harness.nights.noise import Past, noise_of
 from harness.nights.rounds import FEWEST_ROUNDS, LOW, Rounds, spread_of
 from harness.nights.verdict import Finding, Look, Verdict
@@ -68,8 +68,10 @@ class Memory:
     layout: Layout
     nights: list[Night] = field(default_factory=list)
     open: dict[Line, Finding] = field(default_factory=dict)
-    starts: dict[Line, int] = field(default_factory=dict)
-    """The first night of a line's baseline, where somebody has moved it."""
+    starts: dict[Line, list[int]] = field(default_factory=dict)
+    """The first nights of a line's baselines, where somebody has moved it; the last of them is that of the one it has."""
+    others: set[Line] = field(default_factory=set)
+    """Lines that were something else in some nights."""
     spreads: list[tuple[float, float]] = field(default_factory=list)
     """Of what groups have in common, from round to round: sum of squares and degrees of freedom, night by night."""
     known: Past | None = field(default=None, init=False, repr=False)
@@ -90,10 +92,16 @@ class Memory:
 
     def accept(self, line: Line, night: int) -> None:
         """From this night on it is as it should be: the line's baseline begins anew."""
-        self.starts[line] = night
+        self.starts.setdefault(line, []).append(night)
         self.open.pop(line, None)
         for one in self.nights[night:]:
             one.outside[self.lines.index(line)] = one.waiting[self.lines.index(line)] = False
+        self.known = None
+
+    def leave_out(self, line: Line, night: int) -> None:
+        """A night in which it was something else: no night of its baseline."""
+        self.nights[night].outside[self.lines.index(line)] = True
+        self.others.add(line)
         self.known = None
 
     def track(self, line: Line) -> Track:
@@ -188,17 +196,24 @@ class Memory:
         counted = [night.counted for night in nights]
         shape = len(counted), len(self.lines)
         n, mean, squares, freedom = (numpy.array([c[i] for c in counted]).reshape(shape) for i in range(len(Rounds._fields)))
-        starts = numpy.array([self.starts.get(line, 0) for line in self.lines])
+        order = numpy.arange(len(counted))[:, None]
+        starts = numpy.array([self.starts.get(line, [0])[-1] for line in self.lines])
+        moves = numpy.zeros(shape, int)
+        for line, begun in self.starts.items():
+            moves[:, self.lines.index(line)] = (order >= begun).sum(axis=1)
         inside = ~numpy.array([night.outside for night in nights], bool).reshape(shape)
-        told = inside & (n >= FEWEST_ROUNDS) & (numpy.arange(len(counted))[:, None] >= starts)
+        told = inside & (n >= FEWEST_ROUNDS)
         waiting = numpy.array([night.waiting for night in nights], bool).reshape(shape)
-        return Past(n, mean, squares, freedom, told & ~waiting, told)
+        fewest = numpy.array([FEWEST_MOVED if line in self.starts or line in self.others else FEWEST_NIGHTS for line in self.lines])
+        recent = told & (order >= starts)
+        return Past(n, mean, squares, freedom, recent & ~waiting, recent, told & ~waiting, moves, fewest)
 
     def can_judge(self, base: Rounds) -> Array:
         """Which lines have rounds tonight, and nights before it."""
         if not self.nights:
             return numpy.zeros(len(self.lines), bool)
-        enough: Array = self.past().use.sum(axis=0) >= FEWEST_NIGHTS
+        past = self.past()
+        enough: Array = past.use.sum(axis=0) >= past.fewest
         return enough & (base.n >= FEWEST_ROUNDS)
 
 

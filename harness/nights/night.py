@@ -102,7 +102,7 @@ def _frozen(name: str, kind: str, plan: Plan, nights: Nights, watch: Watch, note
     if name in plan.pythons:
         return environments.of(name, watch.say, Path(plan.pythons[name]), kind)
     record = nights.environment(name, kind)
-    if record and record.get("build") != environments.OWN:
+    if record:
         try:
             return environments.again(name, record, watch.say)
         except EnvironmentProblem as problem:
@@ -113,6 +113,7 @@ def _frozen(name: str, kind: str, plan: Plan, nights: Nights, watch: Watch, note
 def carry_out(plan: Plan, newest: Collection[str], store: Store, watch: Watch) -> Judged:
     """Measures a night within the plan's budget, judges it, stores both. Raises EnvironmentProblem where nothing can be measured."""
     plan, made, notes = lanes(plan, newest, series.load(store), watch)
+    known = {"notes": notes, "alike": series.alike(store)}
     watch.expect(plan.budget)
     deadline = time.monotonic() + plan.budget
     with Session(plan, watch, environments=made) as session:
@@ -123,7 +124,7 @@ def carry_out(plan: Plan, newest: Collection[str], store: Store, watch: Watch) -
         store.save(run, list(session.results.values()))
         measuring = _Measuring(session, store, run, watch, deadline)
         base = measuring.first_rounds()
-        judge(store, run, {"base": base, "notes": notes}, measuring.fresh_rounds, measuring.seconds)
+        judge(store, run, {**known, "base": base}, measuring.fresh_rounds, measuring.seconds)
         session.find_limits()
         store.save(run, list(session.results.values()))
     return remembered(store, run)
@@ -220,6 +221,11 @@ FAILED = ("unsupported", "unequal", "out-of-memory", "timeout", "crashed")
 def too_little(nights: Nights, number: int, verdict: Verdict) -> str:
     """Why a night tells too little; empty if it does not."""
     last, machine = nights.measured[number], Line("machine", "")
+    if others := (last.verdict or {}).get("alike"):
+        return (
+            f"there are no nights of {nights.machine} before, but of {', and '.join(others)}: if it is the same one, its memory, cores or"
+            " GPUs have changed, and by how much it is slower cannot be told"
+        )
     cells = [cell for cell in last.statuses if not cell.environment]
     able = [cell for cell in cells if sum(n <= last.base for n in last.logs.get(cell, {})) >= FEWEST_ROUNDS]
     if len(able) < ENOUGH * len(cells):

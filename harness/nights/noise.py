@@ -41,6 +41,12 @@ class Past(NamedTuple):
     """Which are of a line's baseline."""
     recent: Array
     """These, and those of which nobody could say: held against the baseline together with tonight."""
+    alike: Array
+    """Which tell how much a line varies: of its baseline, and of those before it was moved."""
+    moves: Array
+    """How often it had been moved by then: each time it has another level."""
+    fewest: Array
+    """Nights that a line's baseline needs."""
 
 
 class Noise(NamedTuple):
@@ -69,16 +75,16 @@ class Noise(NamedTuple):
 def noise_of(past: Past, tonight: Rounds, judged: Array, kinds: Mapping[Kind, Array], beside: Mapping[int, int]) -> Noise:
     """Of each line, what its own rounds tell of rounds, and all lines of its kind (`kinds`) of nights; a release that was never measured
     has the line of its frozen one `beside` it, and any other line tonight's own rounds."""
-    squares = numpy.where(past.use, past.squares, 0.0).sum(axis=0)
-    freedom = numpy.where(past.use, past.freedom, 0).sum(axis=0)
+    squares = numpy.where(past.alike, past.squares, 0.0).sum(axis=0)
+    freedom = numpy.where(past.alike, past.freedom, 0).sum(axis=0)
     told = freedom > 0
     for new, old in beside.items():
         if told[old] and not told[new]:  # a release that was never measured before: its frozen one's rounds tell how much they vary
             squares[new], freedom[new], told[new] = OF_PAIRS * squares[old], freedom[old], True
     squares, freedom = (numpy.where(told, old, new) for old, new in ((squares, tonight.squares), (freedom, tonight.freedom)))
     freedom = numpy.maximum(freedom, 1.0)
-    measured = past.use & (past.freedom > 0)
-    rounds, nights = numpy.where(measured, past.n, 0.0), measured.sum(axis=0)
+    measured = past.alike & (past.freedom > 0)
+    levels = [numpy.where(measured & (past.moves == moves), past.n, 0.0) for moves in range(1 + int(past.moves.max(initial=0)))]
     within, of_rounds, apart, of_nights = numpy.ones((4, len(judged)))
     noise = Noise(within, of_rounds, apart, of_nights, told)
     for kind, of_kind in kinds.items():
@@ -89,11 +95,13 @@ def noise_of(past: Past, tonight: Rounds, judged: Array, kinds: Mapping[Kind, Ar
         drawn = squeeze([Contrast(0.0, math.sqrt(max(variance, TINY)), degrees, 1) for variance, degrees in own])
         noise.within[mine] = [(c.error or 0.0) ** 2 for c in drawn]
         noise.freedom[mine] = [c.freedom for c in drawn]
-        n, count = rounds[:, mine], nights[mine]
-        level = (n * numpy.nan_to_num(past.mean[:, mine])).sum(axis=0) / numpy.maximum(1.0, n.sum(axis=0))
-        scattered = (n * numpy.where(n > 0, past.mean[:, mine] - level, 0.0) ** 2).sum(axis=0)
-        degrees = numpy.maximum(0.0, count - 1.0)
-        each = n.sum(axis=0) / numpy.maximum(1, count)
+        scattered, degrees, rounds = numpy.zeros((3, int(mine.sum())))
+        for n in (rounds_of[:, mine] for rounds_of in levels):
+            level = (n * numpy.nan_to_num(past.mean[:, mine])).sum(axis=0) / numpy.maximum(1.0, n.sum(axis=0))
+            scattered += (n * numpy.where(n > 0, past.mean[:, mine] - level, 0.0) ** 2).sum(axis=0)
+            degrees += numpy.maximum(0.0, (n > 0).sum(axis=0) - 1.0)
+            rounds += n.sum(axis=0)
+        each = rounds / numpy.maximum(1, measured[:, mine].sum(axis=0))
         # of nights, in variances of a round, which lines of a kind may have in common, by the method of moments
         beyond = ((scattered / noise.within[mine] - degrees) / numpy.maximum(1.0, each)).sum()
         total = APART_NIGHTS + degrees.sum()

@@ -18,7 +18,7 @@ import numpy
 
 from frameworks import Cell
 from harness import host
-from harness.environments import NEWEST
+from harness.environments import NEWEST, OWN
 from harness.nights.detection import Detector
 from harness.nights.lines import GROUPED, Array, Layout, Line, lines_of
 from harness.nights.looks import FEWEST_NIGHTS
@@ -196,7 +196,7 @@ class Nights:
         last: dict[Cell, str] = {}
         for night in self.measured[:until]:
             for line in self._begun_anew(last, night):
-                found.accept(line, len(found.nights))
+                found.open.pop(line, None)
             unjudged = Verdict(len(found.nights)) if night.imported else None  # nobody ever judges those
             verdict = self.stored(night.verdict["verdict"], len(found.nights)) if night.verdict else unjudged
             found.replay(self.rounds(night, False), self.rounds(night, True), verdict, self.same(night))
@@ -204,9 +204,12 @@ class Nights:
                 if after == len(found.nights) - 1 and line in found.lines:
                     found.accept(line, since)
             last |= night.digests
-        if until is not None and until < len(self.measured):
-            for line in self._begun_anew(last, self.measured[until]):
-                found.accept(line, len(found.nights))
+        if self.measured:
+            for line in self._begun_anew(last, self.measured[at]):
+                found.open.pop(line, None)
+            for number, night in enumerate(self.measured[:until]):
+                for line in set(self._begun_anew(night.digests, self.measured[at])).intersection(found.lines):
+                    found.leave_out(line, number)
         return found
 
     def _begun_anew(self, last: dict[Cell, str], night: Measured) -> list[Line]:
@@ -225,10 +228,10 @@ class Nights:
         ]
 
     def environment(self, framework: str, accelerator: str) -> dict[str, Any] | None:
-        """What the last night's frozen environment of a framework held; None if there was none."""
+        """What the last frozen environment of a framework held, interpreters of the user's own aside; None if there was none."""
         for night in reversed(self.measured):
             for cell, record in night.environments.items():
-                if (cell.framework, cell.accelerator) == (framework, accelerator):
+                if (cell.framework, cell.accelerator) == (framework, accelerator) and record.get("build") != OWN:
                     return record
         return None
 
@@ -324,11 +327,19 @@ def machines(store: Store) -> list[str]:
     return list(dict.fromkeys(_machine(run) for run in store.runs() if run.plan.get("night")))
 
 
+def alike(store: Store) -> list[str]:
+    """Machines of this one's processor that have nights in a store in which this one has none: it may be one of them, changed."""
+    here = host.facts()
+    own = [run for run in store.runs() if run.plan.get("night") and not run.plan.get("imported") and run.host.get("processor")]
+    found = dict.fromkeys(_machine(run) for run in own if run.host["processor"] == here["processor"])
+    return [] if host.machine(here) in found else list(found)
+
+
 def _machine(run: Run) -> str:
     """What was imported is a history of its own: nobody knows here how it was measured."""
     try:
         name = host.machine(run.host)
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         name = "a machine that is not known"
     return f"{name}, imported" if run.plan.get("imported") else name
 

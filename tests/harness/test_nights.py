@@ -10,7 +10,7 @@ import pytest
 from frameworks import Cell
 from harness import host
 from harness.nights import attribution, news, night, series, simulation
-from harness.nights.detection import Detector
+from harness.nights.detection import MARGIN, Detector
 from harness.nights.lines import Layout, Line
 from harness.nights.rounds import Rounds
 from harness.nights.simulation import Fault, Recorded, Simulator
@@ -662,6 +662,137 @@ def test_with_the_machine_its_probes_are_accepted(historian):
     assert {f.look.line for f in judged.verdict.findings} == lines
     assert set(night.accept(historian.store, judged, [Line("machine", "")], "a new case", "me")) == lines
     assert historian.night(everything).verdict.findings == ()
+
+
+EVERYTHING = [*NIGHT_CELLS, "product", "memory", "latency"]
+OF_TORCH = [cell for cell in NIGHT_CELLS if cell.framework == "torch"]
+NEWEST_TORCH = [cell._replace(framework="torch@newest") for cell in OF_TORCH]
+
+
+@pytest.mark.parametrize(
+    ("slow", "accepted", "then", "side"),
+    [
+        (EVERYTHING, 1.2, 1.5, "hardware"),
+        (EVERYTHING, 0.8, 1.0, "hardware"),
+        (OF_TORCH, 1.15, 1.4, "framework"),
+        (NEWEST_TORCH, 1.15, 1.4, "software"),
+        ([TORCH], 1.15, 1.6, "cell"),
+        (["memory"], 1.3, 1.8, "probe"),
+    ],
+)
+def test_what_becomes_worse_right_after_it_was_accepted_is_found(historian, slow, accepted, then, side):
+    """One night of the new baseline is enough: how much nights differ is known from those before it."""
+    historian.cells = NIGHT_CELLS + [cell for cell in NEWEST_TORCH if cell in slow]
+    for _ in range(8):
+        historian.night()
+    judged = historian.night(dict.fromkeys(slow, accepted))
+    night.accept(historian.store, judged, [f.look.line for f in judged.verdict.findings], "known", "me")
+    worse = historian.night(dict.fromkeys(slow, then))
+    (cause,) = worse.causes
+    assert (cause.side, night.exit_code(worse)) == (side, 1)
+    assert cause.main.look.shift.estimate == pytest.approx(then / accepted, rel=0.1)
+
+
+@pytest.mark.parametrize("slow", [EVERYTHING, [TORCH]])
+def test_what_stays_as_it_was_accepted_is_no_regression_again(historian, slow):
+    for _ in range(8):
+        historian.night()
+    judged = historian.night(dict.fromkeys(slow, 1.2))
+    night.accept(historian.store, judged, [f.look.line for f in judged.verdict.findings], "known", "me")
+    assert [night.exit_code(historian.night(dict.fromkeys(slow, 1.2))) for _ in range(8)] == [0] * 8
+
+
+@pytest.mark.parametrize("what", ["environment", "pace"])
+def test_one_night_of_another_kind_takes_no_baseline_away(historian, what):
+    for _ in range(8):
+        historian.night()
+    digests, pace = historian.digests, historian.pace
+    historian.digests, historian.pace = ({"torch": "own"}, pace) if what == "environment" else (digests, Pace(laps=2))
+    historian.night()
+    historian.digests, historian.pace = digests, pace
+    judged = historian.night(dict.fromkeys(OF_TORCH, 1.4))
+    (cause,) = judged.causes
+    assert (cause.side, cause.subject, night.exit_code(judged)) == ("framework", "torch", 1)
+    assert cause.main.look.shift.estimate == pytest.approx(1.4, rel=0.05)
+
+
+def test_the_frozen_environment_is_none_of_the_users_own(historian):
+    historian.night()
+    with historian.store.engine.begin() as connection:
+        connection.exec_driver_sql("""UPDATE results SET environment = json_set(environment, '$.build', 'own interpreter') WHERE run = 1""")
+    assert series.load(historian.store).environment("torch", "cpu") is None
+    historian.digests["torch"] = "frozen"
+    historian.night()
+    historian.night()
+    with historian.store.engine.begin() as connection:
+        connection.exec_driver_sql("""UPDATE results SET environment = json_set(environment, '$.build', 'own interpreter') WHERE run = 3""")
+    assert series.load(historian.store).environment("torch", "cpu")["digest"] == "frozen"
+
+
+def test_probes_that_all_changed_are_the_machine_though_no_cell_could_be_judged(historian):
+    """That night, and as long as it stands."""
+    for _ in range(5):
+        historian.night()
+    historian.digests = dict.fromkeys(("torch", "jax", "tensorflow", "mxnet"), "new")
+    told = ["no cell could be judged", "of no cell a change was confirmed"]
+    for evidence in told:
+        judged = historian.night(dict.fromkeys(EVERYTHING, 1.4))
+        assert [(cause.side, cause.evidence[-1]) for cause in judged.causes] == [("hardware", evidence)]
+        assert nightly.headline(judged).startswith("Regression: the machine (")
+
+
+def test_what_is_smaller_than_the_margin_beside_all_else_is_not_said(historian_of):
+    """Most of the frameworks are slower: a cell of one of them is that, and nothing more."""
+    historian = historian_of(seed=2)
+    for _ in range(6):
+        historian.night()
+    judged = historian.night({cell: 1.3 for cell in NIGHT_CELLS if cell.framework != "mxnet"})
+    assert night.exit_code(judged) == 1
+    assert all(abs(math.log(f.look.shift.estimate)) > math.log1p(MARGIN) for f in judged.verdict.findings)
+
+
+def test_what_is_confirmed_of_one_cell_is_not_said_of_its_framework(historian):
+    """It is said that there may be more."""
+    for _ in range(5):
+        historian.night()
+    judged = historian.night(dict.fromkeys(OF_TORCH, 1.2))
+    cell = Finding(next(look for look in judged.verdict.looks if look.line == key(TORCH)), "new", 5)
+    others = [look for look in judged.verdict.looks if look.line.kind == "cell" and look.line.name != TORCH.key]
+    (cause,) = attribution.causes([cell], [cell.look, *others], judged.nights.layout, ())
+    assert (cause.side, cause.subject) == ("framework", "torch")
+    assert nightly.subject(cause, judged) == "LSTM-32, PyTorch, 2 threads, and perhaps all of PyTorch"
+
+
+def test_rounds_that_looked_again_are_counted_by_cell(historian):
+    for _ in range(5):
+        historian.night()
+    told = nightly.remarks(historian.night({TORCH: 1.2}))[-1]
+    assert ", 5 rounds, up to 4 more of a cell to look again, 0 of " in told
+
+
+@pytest.mark.parametrize(("gib", "name"), [(15.47, "16"), (15.53, "16"), (23.5, "24"), (7.7, "8"), (1.9, "2"), (62.7, "64"), (30.6, "32")])
+def test_a_machine_has_as_much_memory_as_its_modules(gib, name):
+    assert host.machine({**FACTS, "memory_bytes": int(gib * 2**30)}) == f"Test, 2 cores, {name} GiB"
+
+
+def test_a_machine_that_lost_memory_is_not_taken_for_a_new_one(historian, monkeypatch):
+    """It may be another one, of the same kind: so nothing is said but that, and the night ends with 3."""
+    for _ in range(3):
+        historian.night()
+    assert series.alike(historian.store) == []
+    historian.facts["memory_bytes"] = 2**33
+    monkeypatch.setattr(host, "facts", lambda: dict(historian.facts))
+    assert series.alike(historian.store) == ["Test, 2 cores, 16 GiB"]
+    historian.night()
+    assert series.alike(historian.store) == []
+    with historian.store.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "UPDATE nights SET verdict = json_set(verdict, '$.alike', json('[\"Test, 2 cores, 16 GiB\"]')) WHERE run = 4"
+        )
+    judged = night.remembered(historian.store)
+    assert night.exit_code(judged) == 3
+    assert "no nights of Test, 2 cores, 8 GiB before, but of Test, 2 cores, 16 GiB" in nightly.headline(judged)
+    assert night.exit_code(historian.night()) == 0
 
 
 def test_a_fault_of_one_device_needs_several():
