@@ -108,7 +108,7 @@ class Memory:
         """A line's nights so far, as differences of logarithms from its baseline: that which the last one was held against."""
         known, at = self.past(), self.lines.index(line)
         last = numpy.arange(len(known.use))[:, None] == max(1, len(known.use) - 1)
-        past = known._replace(use=known.use & ~last)
+        past = known._replace(use=known.use & ~last, alike=known.alike & ~last)
         judged = numpy.array([name == line for name in self.lines]) & (past.use.sum(axis=0) > 0)
         counted = self.nights[-1].counted
         noise = noise_of(past, counted, judged, self.kinds, self.beside)
