@@ -146,7 +146,7 @@ class _Stories:
             yield Cause("device", line.name, self._take([line, *telling]), keys, tuple(evidence), look)
 
     def _of_machine(self) -> Iterator[Cause]:
-        """All frozen cells, or probes with which they all went."""
+        """All frozen cells, or probes with which they all went; or all probes, or several where of no cell anything can be said."""
         probes = [Line("probe", name) for name in self.layout.probes]
         found = [line for line in probes if line in self.left]
         enough = len(found) > 1 and (self.unknown or {line.name for line in found}.issuperset(PROBES))
