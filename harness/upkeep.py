@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sql
 
 from harness.database import StoreProblem
-from harness.nights.series import moments, readable
+from harness.nights.archive import moments
+from harness.nights.series import readable
 from harness.nights.verdict import Verdict, plain
 from harness.schema import events, nights, probes, published, results, rounds, runs
 from harness.store import Store

@@ -157,7 +157,7 @@ class Historian:
             before = count[0]
             count[0] += 4
             self._measure(run, before + 1, 4, (slower or {}) if fresh is None else fresh, disturbed, spread)
-            return nights.rounds(nightly.replace(nightly.series.tonight(self.store, run), base=before), fresh=True)
+            return nights.rounds(nightly.replace(nightly.archive.tonight(self.store, run), base=before), fresh=True)
 
         nightly.judge(self.store, run, {"base": rounds, "notes": []}, more)
         return nightly.remembered(self.store, run)

@@ -22,15 +22,15 @@ def history() -> None:
 
 def _nights(location: str | None, machine: str | None) -> Nights:
     """Raises NoNights."""
-    from harness.nights import series
+    from harness.nights import archive
     from reports.stored import open_store
 
     store = open_store(location)
-    found = series.load(store, machine)
+    found = archive.load(store, machine)
     if not found.measured:
-        others = series.machines(store)
+        others = archive.machines(store)
         known = f"it has those of {'; '.join(others)} (--machine)" if others else "`stepbench nightly` measures one"
-        raise series.NoNights(f"{store.location} holds no nights of {found.machine}: {known}")
+        raise archive.NoNights(f"{store.location} holds no nights of {found.machine}: {known}")
     return found
 
 

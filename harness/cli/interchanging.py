@@ -38,7 +38,7 @@ def export(style: str, number: int | None, output: str | None, location: str | N
     stepbench export pytest-benchmark -o steps.json
     stepbench export otava -o nights.csv
     """
-    from harness.nights import series
+    from harness.nights import archive
     from harness.problems import BadRequest
     from reports.contests import trusted
     from reports.interchange import FORMATS as known
@@ -55,9 +55,9 @@ def export(style: str, number: int | None, output: str | None, location: str | N
     assert chosen.of_nights is not None
     if number is not None:
         raise BadRequest(f"{style} takes all nights: leave out --run")
-    nights = series.load(store)
+    nights = archive.load(store)
     if not nights.measured:
-        raise series.NoNights(f"{store.location} holds no nights of {nights.machine}: `stepbench nightly` measures one")
+        raise archive.NoNights(f"{store.location} holds no nights of {nights.machine}: `stepbench nightly` measures one")
     _write(chosen.of_nights(nights), output)
 
 

@@ -287,11 +287,11 @@ def add_event(text: str, at: str | None, who: str | None, location: str | None) 
 @store_option
 def list_events(style: str, output: str | None, location: str | None) -> None:
     """All events of this machine: yours, those that nights noticed by themselves, and baselines that were moved."""
-    from harness.nights import series
+    from harness.nights import archive
     from reports import history
     from reports.stored import open_store
 
-    found = history.events(series.load(open_store(location)))
+    found = history.events(archive.load(open_store(location)))
     give(Answer(lambda: [history.events_sheet(found)], lambda: found, lambda: history.frame(found)), style, output)
 
 
@@ -303,11 +303,11 @@ def withdraw_event(number: int, location: str | None) -> None:
 
     A baseline can be moved back until the next night has been judged by it.
     """
-    from harness.nights import night, series
+    from harness.nights import archive, night
     from reports.stored import open_store
 
     store = open_store(location, "write")
-    event = night.withdraw(store, series.load(store), number)
+    event = night.withdraw(store, archive.load(store), number)
     click.echo(f"withdrawn: {event.text}")
 
 
@@ -344,14 +344,14 @@ def simulate_nights(
     stepbench simulate-nights --own --fault slowdown:5%,nothing
     """
     from harness import host
-    from harness.nights import series, simulation
+    from harness.nights import archive, simulation
     from harness.problems import BadRequest
     from reports import simulated
     from reports.stored import open_store
 
     asked = [_fault(text) for text in faults]
     spread = share(night_spread)
-    recorded = simulation.of_nights(series.load(open_store(location))) if own else simulation.Recorded.read()
+    recorded = simulation.of_nights(archive.load(open_store(location))) if own else simulation.Recorded.read()
     simulator = simulation.Simulator(recorded, count, rounds, spread)
     planted = asked or [fault for fault in simulation.SUITE if simulator.able(fault)]
     if not all(map(simulator.able, planted)):

@@ -15,7 +15,7 @@ from frameworks import Cell
 from harness import environments, host, probes
 from harness.environments import NEWEST, Environment
 from harness.grade import grade
-from harness.nights import attribution, news, series
+from harness.nights import archive, attribution, news, series
 from harness.nights.attribution import Cause
 from harness.nights.detection import CANDIDATE, CHUNK, FIRST_SHARE
 from harness.nights.lines import Array, Line
@@ -112,8 +112,8 @@ def _frozen(name: str, kind: str, plan: Plan, nights: Nights, watch: Watch, note
 
 def carry_out(plan: Plan, newest: Collection[str], store: Store, watch: Watch) -> Judged:
     """Measures a night within the plan's budget, judges it, stores both. Raises EnvironmentProblem where nothing can be measured."""
-    plan, made, notes = lanes(plan, newest, series.load(store), watch)
-    known = {"notes": notes, "alike": series.alike(store)}
+    plan, made, notes = lanes(plan, newest, archive.load(store), watch)
+    known = {"notes": notes, "alike": archive.alike(store)}
     watch.expect(plan.budget)
     deadline = time.monotonic() + plan.budget
     with Session(plan, watch, environments=made) as session:
@@ -137,7 +137,7 @@ More = Callable[[Nights, Sequence[Line]], Array | None]
 def judge(store: Store, run: int, known: dict[str, Any], more: More, seconds: Mapping[tuple[Cell, ...], float] | None = None) -> None:
     """Judges the last night, of which the first rounds are stored, and stores what is said of it beside what is known; `seconds` that a
     round of the cells that take turns took."""
-    nights = series.load(store)
+    nights = archive.load(store)
     tonight = replace(nights.measured[-1], base=known["base"])
     assert tonight.run == run
     detector = nights.detector(len(nights.measured) - 1)
@@ -187,7 +187,7 @@ class _Measuring:
         before = self.number
         for _ in range(count):
             self._round(groups)
-        return nights.rounds(replace(series.tonight(self.store, self.run), base=before), fresh=True)
+        return nights.rounds(replace(archive.tonight(self.store, self.run), base=before), fresh=True)
 
     def _round(self, groups: Sequence[tuple[Cell, ...]]) -> None:
         self.number += 1
@@ -254,13 +254,13 @@ def too_little(nights: Nights, number: int, verdict: Verdict) -> str:
 
 def remembered(store: Store, run: int | None = None, machine: str | None = None) -> Judged:
     """A night that was judged before, the last by default. Raises NoNights."""
-    nights = series.load(store, machine)
+    nights = archive.load(store, machine)
     judged = [i for i, night in enumerate(nights.measured) if night.verdict and run in (None, night.run)]
     if not judged:
         if any(night.run == run and not night.imported for night in nights.measured):
-            raise series.NoNights(f"{store.location}: run {run} was interrupted, and never judged")
+            raise archive.NoNights(f"{store.location}: run {run} was interrupted, and never judged")
         which = f"run {run} is no night" if run else "no night has been judged"
-        raise series.NoNights(f"{store.location}: {which} of {nights.machine}: `stepbench nightly` measures one")
+        raise archive.NoNights(f"{store.location}: {which} of {nights.machine}: `stepbench nightly` measures one")
     until = judged[-1]
     ended = [n for n in nights.measured[until + 1 :] if not n.imported] if run is None else []
     whole = Nights(nights.machine, nights.measured[: until + 1], nights.events)

@@ -11,7 +11,7 @@ import pytest
 
 from frameworks import Cell
 from harness.cli import cli, options
-from harness.nights import night, series
+from harness.nights import archive, night, series
 from harness.problems import Problem
 from harness.store import Store
 
@@ -184,7 +184,7 @@ def test_pruning_is_a_dry_run_first_and_leaves_every_number(historian, told):
     for _ in range(4):
         historian.night()
     before = [(r.cell, r.number, r.status) for r in historian.store.results(2)]
-    nights = series.load(historian.store).detector().track(series.Line("cell", TORCH.key))
+    nights = archive.load(historian.store).detector().track(series.Line("cell", TORCH.key))
     said = told("history", "prune", "--older-than", "0d")[1]
     count = sum(len(result.rounds) for run in range(1, 5) for result in historian.store.results(run))
     assert f"the steps of {count} rounds" in said
@@ -195,7 +195,7 @@ def test_pruning_is_a_dry_run_first_and_leaves_every_number(historian, told):
     assert "MB, dropped" in told("history", "prune", "--older-than", "0d", "--yes")[1]
     assert historian.store.file.stat().st_size < size
     assert [(r.cell, r.number, r.status) for r in historian.store.results(2)] == before
-    after = series.load(historian.store).detector().track(series.Line("cell", TORCH.key))
+    after = archive.load(historian.store).detector().track(series.Line("cell", TORCH.key))
     assert list(after.values) == list(nights.values)
     assert "were pruned" in told("show", TORCH.key)[1]
     assert told("table")[0] == 0
@@ -219,7 +219,7 @@ def test_merging_takes_over_what_is_not_there(historian, told, tmp_path, monkeyp
     assert told("history", "merge", str(other)) == (0, f"{other}: 5 runs taken over, 0 known already\n")
     assert told("history", "merge", str(other)) == (0, f"{other}: 0 runs taken over, 5 known already\n")
     new = Store(str(tmp_path / "new.sqlite"))
-    mine, theirs = series.load(historian.store), series.load(new)
+    mine, theirs = archive.load(historian.store), archive.load(new)
     assert [n.at for n in theirs.measured] == [n.at for n in mine.measured]
     assert [n.logs for n in theirs.measured] == [n.logs for n in mine.measured]
     assert theirs.accepted == mine.accepted
@@ -231,22 +231,22 @@ def test_a_copy_made_while_a_night_ran_is_completed_by_a_later_one(historian, to
     for _ in range(4):
         historian.night()
     historian.night(judged=False)
-    half, archive = tmp_path / "half.sqlite", str(tmp_path / "archive.sqlite")
+    half, kept = tmp_path / "half.sqlite", str(tmp_path / "kept.sqlite")
     told("history", "backup", str(half))
     historian._measure(5, 6, 2, {TORCH: 1.2}, "", None)
     night.judge(historian.store, 5, {"base": 7, "notes": []}, lambda nights, lines: None)
     source = historian.store.file
-    assert told("history", "merge", str(half), "--store", archive) == (0, f"{half}: 5 runs taken over, 0 known already\n")
-    assert told("history", "merge", str(source), "--store", archive) == (0, f"{source}: 0 runs taken over, 1 completed, 4 known already\n")
-    assert told("history", "merge", str(source), "--store", archive) == (0, f"{source}: 0 runs taken over, 5 known already\n")
-    mine, theirs = series.load(historian.store), series.load(Store(archive))
+    assert told("history", "merge", str(half), "--store", kept) == (0, f"{half}: 5 runs taken over, 0 known already\n")
+    assert told("history", "merge", str(source), "--store", kept) == (0, f"{source}: 0 runs taken over, 1 completed, 4 known already\n")
+    assert told("history", "merge", str(source), "--store", kept) == (0, f"{source}: 0 runs taken over, 5 known already\n")
+    mine, theirs = archive.load(historian.store), archive.load(Store(kept))
     assert [n.logs for n in theirs.measured] == [n.logs for n in mine.measured]
     assert [n.probes for n in theirs.measured] == [n.probes for n in mine.measured]
     assert [n.verdict for n in theirs.measured] == [n.verdict for n in mine.measured]
     assert len(theirs.measured[4].logs[TORCH]) == 7
-    assert Store(archive).run(5).ended_at == historian.store.run(5).ended_at is not None
-    assert told("history", "merge", str(half), "--store", archive) == (0, f"{half}: 0 runs taken over, 5 known already\n")
-    assert series.load(Store(archive)).measured[4].verdict, "what is complete stays so"
+    assert Store(kept).run(5).ended_at == historian.store.run(5).ended_at is not None
+    assert told("history", "merge", str(half), "--store", kept) == (0, f"{half}: 0 runs taken over, 5 known already\n")
+    assert archive.load(Store(kept)).measured[4].verdict, "what is complete stays so"
 
 
 def test_a_damaged_store_is_the_one_that_is_named(historian, told, tmp_path):
@@ -274,7 +274,7 @@ def test_a_night_that_is_older_is_merged_before_the_others(historian, told, tmp_
     for _ in range(2):
         historian.night()
     told("history", "merge", str(early.store.file))
-    assert [n.run for n in series.load(historian.store).measured] == [3, 1, 2]
+    assert [n.run for n in archive.load(historian.store).measured] == [3, 1, 2]
 
 
 def test_nights_of_a_clock_that_was_set_back_are_merged_in_their_order(historian, told, tmp_path, monkeypatch):
@@ -284,14 +284,14 @@ def test_nights_of_a_clock_that_was_set_back_are_merged_in_their_order(historian
     for name, before in (("a", "store"), ("b", "a")):
         monkeypatch.setenv("STEPBENCH_STORE", str(tmp_path / f"{name}.sqlite"))
         told("history", "merge", str(tmp_path / f"{before}.sqlite"))
-        mine, theirs = (series.load(Store(str(tmp_path / f"{one}.sqlite"))).measured for one in (before, name))
+        mine, theirs = (archive.load(Store(str(tmp_path / f"{one}.sqlite"))).measured for one in (before, name))
         assert [n.at for n in theirs] == [n.at for n in mine]
         assert [n.logs for n in theirs] == [n.logs for n in mine]
     early = type(historian)(tmp_path / "early.sqlite", historian.cells)
     early.night(hours=1)
     monkeypatch.setenv("STEPBENCH_STORE", str(early.store.file))
     told("history", "merge", str(tmp_path / "b.sqlite"))
-    assert [n.run for n in series.load(early.store).measured] == [1, 2, 3, 4, 5]
+    assert [n.run for n in archive.load(early.store).measured] == [1, 2, 3, 4, 5]
 
 
 def write_on(file, ended):
@@ -314,7 +314,7 @@ def test_what_is_said_of_merged_nights_names_them_by_their_new_numbers(historian
         target.begin({"night": False}, {}, 1, [])
     assert told("history", "merge", str(historian.store.file), "--store", str(target.file))[0] == 0
     machine = judged.nights.machine
-    mine, theirs = series.load(historian.store, machine), series.load(target, machine)
+    mine, theirs = archive.load(historian.store, machine), archive.load(target, machine)
     assert [n.run for n in theirs.measured] == [n.run + 3 for n in mine.measured]
     assert [theirs.stored(n.verdict["verdict"], i) for i, n in enumerate(theirs.measured)] == [
         mine.stored(n.verdict["verdict"], i) for i, n in enumerate(mine.measured)
@@ -347,7 +347,7 @@ def test_a_backup_is_whole_while_somebody_writes(historian, told, tmp_path):
         writer.join()
     for number in range(3):
         copy = Store(str(tmp_path / f"{number}.sqlite"))
-        assert [n.logs for n in series.load(copy).measured] == [n.logs for n in series.load(historian.store).measured]
+        assert [n.logs for n in archive.load(copy).measured] == [n.logs for n in archive.load(historian.store).measured]
     with pytest.raises(Problem, match="is there already"):
         told("history", "backup", str(tmp_path / "0.sqlite"))
 
@@ -360,7 +360,7 @@ def test_a_backup_replaces_regular_files_alone(historian, told, tmp_path):
     link.symlink_to(real)
     told("history", "backup", str(link), "--replace")
     assert link.is_symlink()
-    assert [n.run for n in series.load(Store(str(real))).measured] == [1]
+    assert [n.run for n in archive.load(Store(str(real))).measured] == [1]
     os.mkfifo(pipe)
     with pytest.raises(Problem, match=r"pipe is no regular file: name another$"):
         told("history", "backup", str(pipe), "--replace")

@@ -14,7 +14,7 @@ import pytest
 
 from harness.database import StoreProblem
 from harness.lock import machine_to_ourselves
-from harness.nights import night, series
+from harness.nights import archive, night
 from harness.records import Damaged
 from harness.store import Store
 
@@ -88,14 +88,14 @@ def test_a_full_disk_loses_no_night(historian):
     """One clear line; the nights before are as they were, and the next one is judged."""
     for _ in range(3):
         historian.night()
-    before = [n.logs for n in series.load(historian.store).measured]
+    before = [n.logs for n in archive.load(historian.store).measured]
     with historian.store.engine.connect() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(StoreProblem, match="is full: nothing of this was stored"):
         historian.night()
     historian.store.engine.dispose()
-    assert [n.logs for n in series.load(historian.store).measured][:3] == before
+    assert [n.logs for n in archive.load(historian.store).measured][:3] == before
     judged = historian.night()
     assert night.exit_code(judged) == 0
     assert judged.verdict.judged > 0

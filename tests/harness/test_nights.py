@@ -9,7 +9,7 @@ import pytest
 
 from frameworks import Cell
 from harness import host
-from harness.nights import attribution, news, night, series, simulation
+from harness.nights import archive, attribution, news, night, simulation
 from harness.nights.detection import MARGIN, Detector
 from harness.nights.lines import Layout, Line
 from harness.nights.rounds import Rounds
@@ -510,7 +510,7 @@ def test_a_verdict_is_read_back_as_it_was(historian):
 
 
 def test_no_night_is_one_clear_line(historian):
-    with pytest.raises(series.NoNights, match="no night has been judged"):
+    with pytest.raises(archive.NoNights, match="no night has been judged"):
         night.remembered(historian.store)
 
 
@@ -720,13 +720,13 @@ def test_the_frozen_environment_is_none_of_the_users_own(historian):
     historian.night()
     with historian.store.engine.begin() as connection:
         connection.exec_driver_sql("""UPDATE results SET environment = json_set(environment, '$.build', 'own interpreter') WHERE run = 1""")
-    assert series.load(historian.store).environment("torch", "cpu") is None
+    assert archive.load(historian.store).environment("torch", "cpu") is None
     historian.digests["torch"] = "frozen"
     historian.night()
     historian.night()
     with historian.store.engine.begin() as connection:
         connection.exec_driver_sql("""UPDATE results SET environment = json_set(environment, '$.build', 'own interpreter') WHERE run = 3""")
-    assert series.load(historian.store).environment("torch", "cpu")["digest"] == "frozen"
+    assert archive.load(historian.store).environment("torch", "cpu")["digest"] == "frozen"
 
 
 def test_probes_that_all_changed_are_the_machine_though_no_cell_could_be_judged(historian):
@@ -779,12 +779,12 @@ def test_a_machine_that_lost_memory_is_not_taken_for_a_new_one(historian, monkey
     """It may be another one, of the same kind: so nothing is said but that, and the night ends with 3."""
     for _ in range(3):
         historian.night()
-    assert series.alike(historian.store) == []
+    assert archive.alike(historian.store) == []
     historian.facts["memory_bytes"] = 2**33
     monkeypatch.setattr(host, "facts", lambda: dict(historian.facts))
-    assert series.alike(historian.store) == ["Test, 2 cores, 16 GiB"]
+    assert archive.alike(historian.store) == ["Test, 2 cores, 16 GiB"]
     historian.night()
-    assert series.alike(historian.store) == []
+    assert archive.alike(historian.store) == []
     with historian.store.engine.begin() as connection:
         connection.exec_driver_sql(
             "UPDATE nights SET verdict = json_set(verdict, '$.alike', json('[\"Test, 2 cores, 16 GiB\"]')) WHERE run = 4"

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from harness.cli import cli
-from harness.nights import series
+from harness.nights import archive
 from harness.store import Store
 from reports import history
 from reports.interchange import FORMATS, read
@@ -60,9 +60,9 @@ def test_every_process_is_read_back(historian, told, tmp_path, style):
     told("export", style, "-o", str(file))
     assert told("import", str(file)) == "1 night of 12 cells, run 2\n"
     assert {cell: pytest.approx(times) for cell, times in seconds(historian.store, 1).items()} == seconds(historian.store, 2)
-    own = series.load(historian.store)
+    own = archive.load(historian.store)
     assert [n.run for n in own.measured] == [1], "what is imported is a history of its own"
-    assert [n.run for n in series.load(historian.store, f"{own.machine}, imported").measured] == [2]
+    assert [n.run for n in archive.load(historian.store, f"{own.machine}, imported").measured] == [2]
     assert historian.store.run().id == 1, "it is no run that tables are made of"
 
 
@@ -114,7 +114,7 @@ def test_otava_has_a_row_a_night(historian, told, tmp_path):
     file.write_text("\n".join(",".join(row) for row in rows))
     assert told("import", str(file)) == "2 nights of 12 cells, run 3 to 4\n"
     assert told("import", str(file)) == f"nothing new: 2 nights of {file} are here already\n"
-    imported = series.load(historian.store, f"{series.load(historian.store).machine}, imported")
+    imported = archive.load(historian.store, f"{archive.load(historian.store).machine}, imported")
     assert [n.run for n in imported.measured] == [3, 4], "a night of one number is one"
     assert [row["verdict"] for row in history.nights(imported)] == ["imported"] * 2
 
@@ -135,7 +135,7 @@ def test_a_night_is_taken_once_whatever_its_file_is_called(historian, told, tmp_
     assert told("import", str(tmp_path / "a.csv")) == "2 nights of 1 cell, run 1 to 2; 1 here already\n"
     assert told("import", str(tmp_path / "b.csv")) == f"nothing new: 3 nights of {tmp_path / 'b.csv'} are here already\n"
     assert told("import", str(tmp_path / "c.csv")) == "1 night of 1 cell, run 3; 2 here already\n"
-    imported = series.load(historian.store, f"{series.load(historian.store).machine}, imported")
+    imported = archive.load(historian.store, f"{archive.load(historian.store).machine}, imported")
     assert [(n.at[:10], *n.logs.values()) for n in imported.measured] == [
         ("2026-11-01", {1: 0.0}),
         ("2026-11-02", {1: pytest.approx(math.log(2.0))}),
